@@ -1,0 +1,93 @@
+// Python bindings: pointers arrive as integers, checked by the Python faces before they get here.
+#include <nanobind/nanobind.h>
+#include <nanobind/stl/string.h>
+
+#include <cstdlib>
+#include <string>
+
+#include "levels.h"
+
+#define FS_INSTRUCTION_SET(isa)                                                                                        \
+  namespace fs {                                                                                                       \
+  namespace isa {
+FS_INSTRUCTION_SET(baseline)
+#include "prototypes.inc"
+}
+}
+#if defined(FS_X86)
+FS_INSTRUCTION_SET(avx2)
+#include "prototypes.inc"
+}
+}
+FS_INSTRUCTION_SET(avx512)
+#include "prototypes.inc"
+}
+}
+#endif
+
+namespace nb = nanobind;
+
+namespace {
+
+template <class T> struct Argument {
+  using python = T;
+  static T native(T value) { return value; }
+};
+template <class T> struct Argument<T*> {
+  using python = uintptr_t;
+  static T* native(uintptr_t value) { return reinterpret_cast<T*>(value); }
+};
+
+template <class... A> auto face(void (*kernel)(A...)) {
+  return [kernel](typename Argument<A>::python... arguments) {
+    nb::gil_scoped_release release;
+    kernel(Argument<A>::native(arguments)...);
+  };
+}
+
+// The widest instruction set that this machine has, unless FIELDSCAPE_SIMD names a lower one.
+std::string choose() {
+#if defined(FS_X86)
+  __builtin_cpu_init();
+  const char* wish = std::getenv("FIELDSCAPE_SIMD");
+  const std::string limit = wish ? wish : "avx512";
+  const bool avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
+  const bool avx512 = avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512vl") &&
+                      __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512bw");
+  if (avx512 && limit == "avx512") return "avx512";
+  if (avx2 && limit != "baseline") return "avx2";
+#endif
+  return "baseline";
+}
+
+} // namespace
+
+#define FS_BIND(isa)                                                                                                   \
+  m.def("hash_grid_forward", face(&fs::isa::hash_grid_forward));                                                       \
+  m.def("hash_grid_backward", face(&fs::isa::hash_grid_backward));                                                     \
+  m.def("hash_grid_backward_backward", face(&fs::isa::hash_grid_backward_backward));                                   \
+  m.def("mlp_forward", face(&fs::isa::mlp_forward));                                                                   \
+  m.def("mlp_backward", face(&fs::isa::mlp_backward));                                                                 \
+  m.def("spherical_harmonics", face(&fs::isa::spherical_harmonics));                                                   \
+  m.def("march", face(&fs::isa::march));                                                                               \
+  m.def("march_pack", face(&fs::isa::march_pack));                                                                     \
+  m.def("coarsen", face(&fs::isa::coarsen));                                                                           \
+  m.def("visible", face(&fs::isa::visible));                                                                           \
+  m.def("composite_forward", face(&fs::isa::composite_forward));                                                       \
+  m.def("composite_backward", face(&fs::isa::composite_backward));                                                     \
+  m.def("adam", face(&fs::isa::adam));
+
+NB_MODULE(_native, m) {
+  const std::string isa = choose();
+  m.attr("simd") = isa;
+#if defined(FS_X86)
+  if (isa == "avx512") {
+    FS_BIND(avx512)
+  } else if (isa == "avx2") {
+    FS_BIND(avx2)
+  } else
+#endif
+  {
+    FS_BIND(baseline)
+  }
+}

@@ -1,0 +1,67 @@
+// Vectors of the widest kind that the translation unit is compiled for. The same source is compiled
+// several times (baseline, AVX2, AVX-512), and the best that the machine has is chosen at run time.
+#pragma once
+#include <cmath>
+#include <cstdint>
+#include <cstring>
+
+#if defined(__AVX2__) || defined(__AVX512F__)
+#include <immintrin.h>
+#endif
+
+namespace fs {
+namespace FS_ISA {
+
+#if defined(__AVX512F__)
+constexpr int W = 16; // lanes of a float vector
+constexpr int kRegisters = 32;
+#elif defined(__AVX2__)
+constexpr int W = 8;
+constexpr int kRegisters = 16;
+#else
+constexpr int W = 4; // SSE2 or NEON through the compiler's generic vectors
+constexpr int kRegisters = 16;
+#endif
+
+typedef float vf __attribute__((vector_size(4 * W), may_alias));
+typedef int32_t vi __attribute__((vector_size(4 * W), may_alias));
+typedef uint32_t vu __attribute__((vector_size(4 * W), may_alias));
+typedef float vf_unaligned __attribute__((vector_size(4 * W), aligned(4), may_alias));
+
+inline vf load(const float* p) { return *reinterpret_cast<const vf_unaligned*>(p); }
+inline void store(float* p, vf v) { *reinterpret_cast<vf_unaligned*>(p) = v; }
+inline vf splat(float x) { return vf{} + x; }
+inline vu splat_u(uint32_t x) { return vu{} + x; }
+inline vf relu(vf v) { return v > 0 ? v : vf{}; }
+inline vf to_float(vi v) { return __builtin_convertvector(v, vf); }
+inline vi to_int(vf v) { return __builtin_convertvector(v, vi); } // towards zero
+inline bool all_zero(vf v) {
+#if defined(__AVX512F__)
+  const __m512i bits = (__m512i)v;
+  return _mm512_test_epi32_mask(bits, bits) == 0;
+#else
+  const vi bits = (vi)v;
+  int32_t any = 0;
+  for (int i = 0; i < W; ++i) any |= bits[i];
+  return any == 0;
+#endif
+}
+inline float sum(vf v) {
+  float total = 0;
+  for (int i = 0; i < W; ++i) total += v[i];
+  return total;
+}
+inline vf square_root(vf v) {
+#if defined(__AVX512F__)
+  return (vf)_mm512_sqrt_ps((__m512)v);
+#elif defined(__AVX2__)
+  return (vf)_mm256_sqrt_ps((__m256)v);
+#else
+  vf root;
+  for (int i = 0; i < W; ++i) root[i] = std::sqrt(v[i]);
+  return root;
+#endif
+}
+
+} // namespace FS_ISA
+} // namespace fs

@@ -1,0 +1,70 @@
+"""The table of backends. A new one is one file here and one line in `BACKENDS`."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+from ..errors import UserError
+from .base import Backend
+from .composition import Composition
+from .hash import HashBackend
+from .mlp import MLPBackend
+
+BACKENDS: dict[str, type[Backend]] = {
+    "mlp": MLPBackend,
+    "hash": HashBackend,
+}
+
+
+def build_backend(name: str, preset: str = "small", settings: dict[str, Any] | None = None) -> Backend:
+    """A new backend; `hash+vm` adds the features of two. `settings` override fields of the preset.
+
+    Raises:
+        UserError: `E-USAGE-BACKEND`, `E-USAGE-PRESET`, `E-USAGE-SET`.
+    """
+    settings = settings or {}
+    if "+" in name:
+        return Composition([build_backend(part, preset, settings.get(part)) for part in name.split("+")])
+    if name not in BACKENDS:
+        raise UserError("E-USAGE-BACKEND", "unknown backend", got=name, expected=" ".join(BACKENDS),
+                        fix="choose one, or several joined by +")
+    kind = BACKENDS[name]
+    if preset not in kind.PRESETS:
+        raise UserError("E-USAGE-PRESET", f"backend {name} has no such preset", got=preset,
+                        expected=" ".join(kind.PRESETS), fix="choose one of them")
+    return kind(with_settings(kind.PRESETS[preset], settings))  # type: ignore[call-arg]
+
+
+def with_settings(config: Any, settings: dict[str, Any]) -> Any:
+    """A copy of a frozen config with some fields changed; strings are read as the field's own type."""
+    known = {field.name: type(getattr(config, field.name)) for field in dataclasses.fields(config)}
+    changed: dict[str, Any] = {}
+    for key, value in settings.items():
+        if key not in known:
+            raise UserError("E-USAGE-SET", "unknown setting", got=key, expected=" ".join(known),
+                            fix="use --set key=value with one of them")
+        try:
+            changed[key] = _read(value, known[key])
+        except ValueError:
+            raise UserError("E-USAGE-SET", f"setting {key} has a wrong value", got=value,
+                            expected=known[key].__name__, fix=f"give a {known[key].__name__}") from None
+    try:
+        return dataclasses.replace(config, **changed)
+    except ValueError as error:
+        raise UserError("E-USAGE-SET", "settings do not fit together", got=str(error),
+                        expected="a valid configuration", fix="change the values of --set") from None
+
+
+def _read(value: Any, kind: type) -> Any:
+    if kind is bool and isinstance(value, str):
+        if value.lower() not in ("true", "false"):
+            raise ValueError(value)
+        return value.lower() == "true"
+    if kind is tuple:
+        parts = value.split(",") if isinstance(value, str) else value
+        return tuple(int(part) for part in parts)
+    return kind(value)
+
+
+__all__ = ["BACKENDS", "Backend", "build_backend", "with_settings"]

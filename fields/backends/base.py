@@ -1,0 +1,46 @@
+"""What a backend is: one function from the unit cube to features."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+from torch import Tensor, nn
+
+from cuda_ext import Adam, ParameterGroup
+
+
+class Backend(nn.Module, ABC):
+    """A representation. Subclasses write a frozen `Config`, `PRESETS`, `__init__(config)` and `features`.
+
+    `feature_space` names the basis of the appearance channels: two fields whose backends share it (and
+    whose appearance modules are equal) can be compared feature by feature.
+    """
+
+    Config: ClassVar[type]
+    PRESETS: ClassVar[Mapping[str, Any]]
+    appearance: ClassVar[str] = "view_mlp"
+    feature_space: ClassVar[str] = "log_density+15"
+
+    config: Any
+    width: int  # 1 + A
+
+    @abstractmethod
+    def features(self, u: Tensor) -> Tensor:
+        """Features [N, 1 + A] at u [N, 3] in [0, 1]; channel 0 is geometry, the rest appearance."""
+
+    def parameter_groups(self) -> list[ParameterGroup]:
+        """Parameters with their learning rates, for `fit`."""
+        return [ParameterGroup(list(self.parameters()), 5e-3)]
+
+    def attach(self, optimiser: Adam | None) -> None:
+        """Offer the optimiser's gradient buffers to operators that can add to them in place."""
+
+    def grow(self, fraction: float) -> bool:
+        """Refine the representation at this fraction of the run; True when parameters were replaced."""
+        return False
+
+    def penalty(self) -> Tensor | None:
+        """The representation's own regulariser (total variation, sparsity), already weighted."""
+        return None

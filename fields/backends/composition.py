@@ -1,0 +1,47 @@
+"""Backends compose: the features of several are added."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from cuda_ext import Adam, ParameterGroup
+
+from .base import Backend
+
+
+class Composition(Backend):
+    """Sum of backends with one feature space, a coarse and a fine one, say."""
+
+    def __init__(self, parts: Sequence[Backend]) -> None:
+        super().__init__()
+        spaces = {(part.appearance, part.width) for part in parts}
+        if len(spaces) != 1:
+            raise ValueError(f"composition: feature spaces differ: {sorted(spaces)}")
+        self.parts = nn.ModuleList(parts)
+        self.config = tuple(part.config for part in parts)
+        self.width = parts[0].width
+        self.appearance = parts[0].appearance  # type: ignore[misc]
+
+    def features(self, u: Tensor) -> Tensor:
+        """Sum of the parts' features [N, 1 + A]."""
+        return torch.stack([part.features(u) for part in self._backends()]).sum(dim=0)
+
+    def _backends(self) -> list[Backend]:
+        return [part for part in self.parts if isinstance(part, Backend)]
+
+    def parameter_groups(self) -> list[ParameterGroup]:
+        return [group for part in self._backends() for group in part.parameter_groups()]
+
+    def attach(self, optimiser: Adam | None) -> None:
+        for part in self._backends():
+            part.attach(optimiser)
+
+    def grow(self, fraction: float) -> bool:
+        return any([part.grow(fraction) for part in self._backends()])
+
+    def penalty(self) -> Tensor | None:
+        found = [p for part in self._backends() if (p := part.penalty()) is not None]
+        return torch.stack(found).sum() if found else None

@@ -1,0 +1,64 @@
+"""Multiresolution hash grid and a small network (Instant-NGP, Mueller et al. 2022)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from cuda_ext import Adam, HashGrid, ParameterGroup, hash_grid, mlp
+
+from ..appearance import init_weights
+from .base import Backend
+
+
+@dataclass(frozen=True)
+class HashConfig:
+    """L levels of F features, 2^log2_entries entries at most in each, and the network behind them."""
+
+    levels: int = 16
+    features: int = 2
+    log2_entries: int = 17
+    coarsest: float = 16.0
+    finest: float = 1024.0
+    hidden: int = 32
+    layers: int = 1
+    appearance: int = 15
+
+    @property
+    def grid(self) -> HashGrid:
+        return HashGrid(self.levels, self.features, self.log2_entries, self.coarsest, self.finest)
+
+
+class HashBackend(Backend):
+    """Features of the hash grid through a network of `layers` hidden layers, without bias."""
+
+    Config = HashConfig
+    PRESETS = {
+        "tiny": HashConfig(levels=8, log2_entries=14, finest=256.0),
+        "small": HashConfig(),
+        "paper": HashConfig(log2_entries=19, finest=2048.0, hidden=64),
+    }
+
+    def __init__(self, config: HashConfig) -> None:
+        super().__init__()
+        self.config, self.grid = config, config.grid
+        self.width = 1 + config.appearance
+        self.table = nn.Parameter((torch.rand(self.grid.entries, config.features) * 2 - 1) * 1e-4)
+        self.widths = (self.grid.width, *[config.hidden] * config.layers, self.width)
+        self.weights = nn.Parameter(init_weights(self.widths))
+        self._sink: Tensor | None = None
+
+    def features(self, u: Tensor) -> Tensor:
+        """Features [N, 1 + A] at u [N, 3]."""
+        return mlp(hash_grid(u, self.table, self.grid, self._sink), self.weights, self.widths)
+
+    def parameter_groups(self) -> list[ParameterGroup]:
+        return [
+            ParameterGroup([self.table], 1e-2, skip_untouched=True),
+            ParameterGroup([self.weights], 5e-3, decay=1e-6),
+        ]
+
+    def attach(self, optimiser: Adam | None) -> None:
+        self._sink = optimiser.gradient(self.table) if optimiser else None

@@ -1,0 +1,15 @@
+"""Meshes out of fields: extraction, colours and clean-up (`fields.mesh_files` writes them)."""
+
+from .mesh_edit import automatic_level, largest_components, simplify, vertex_colors
+from .mesh_extract import extract_mesh, extract_mesh_steps
+from .mesh_types import Mesh
+
+__all__ = [
+    "Mesh",
+    "automatic_level",
+    "extract_mesh",
+    "extract_mesh_steps",
+    "largest_components",
+    "simplify",
+    "vertex_colors",
+]
