@@ -1,14 +1,17 @@
 """Operators of Fieldscape: one Python face each, a PyTorch reference, CPU and CUDA kernels."""
 
 from .adam import Adam, ParameterGroup
-from .composite import composite, visible
-from .engine import reference_only
+from .composite import composite, keep_first, visible
+from .engine import quiet_torch, reference_only
 from .harmonics import spherical_harmonics
 from .hash_grid import HashGrid, hash_grid
 from .march import MarchSpace, march
 from .mlp import mlp, weight_count
+from .planes import line_lookup, triplane_lookup
+from .sparse import SparseIndex, sparse_lookup
 
 __all__ = [
-    "Adam", "HashGrid", "MarchSpace", "ParameterGroup", "composite", "hash_grid", "march", "mlp",
-    "reference_only", "spherical_harmonics", "visible", "weight_count",
+    "Adam", "HashGrid", "MarchSpace", "ParameterGroup", "SparseIndex", "composite", "hash_grid", "line_lookup",
+    "march", "mlp", "reference_only", "sparse_lookup", "spherical_harmonics", "triplane_lookup", "visible",
+    "weight_count",
 ]

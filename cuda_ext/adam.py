@@ -44,14 +44,19 @@ class Adam:
 
     @torch.no_grad()
     def collect(self) -> Tensor:
-        """Move autograd's gradients into the buffers; returns the sum of their norms (NaN shows)."""
+        """Move autograd's gradients into the buffers; returns the sum of their norms (NaN shows).
+
+        Tables that are skipped where untouched are not looked at, if anything else is: reading one costs
+        as much as updating it, and its gradient comes through the network behind it.
+        """
         for group in self.groups:
             for p in group.parameters:
                 if p.grad is not None:
                     self.gradient(p).add_(p.grad)
                     p.grad = None
-        norms = torch._foreach_norm([self.gradient(p) for g in self.groups for p in g.parameters])
-        return torch.stack(list(norms)).sum()
+        watched = [g for g in self.groups if not g.skip_untouched] or self.groups
+        norms = [self.gradient(p).norm() for g in watched for p in g.parameters]
+        return torch.stack(norms).sum() if norms else torch.zeros(())
 
     @torch.no_grad()
     def step(self, scale: float = 1.0) -> None:

@@ -58,31 +58,49 @@ def _before(thickness: Tensor, ray: Tensor, offsets: Tensor) -> Tensor:
 
 def visible(density: Tensor, start: Tensor, end: Tensor, offsets: Tensor, light: Tensor, stop: float
             ) -> tuple[Tensor, Tensor]:
-    """Which samples [S] bool are reached by more than `stop` of the light, and the light [R] left behind.
+    """How many of its first samples each ray [R] sees by more than `stop` of the light (int32).
 
-    `light` [R] is the transmittance before the first sample. Not differentiated.
+    `light` [R] is the transmittance before the first sample; the light left behind the last one seen is
+    returned beside the counts. Not differentiated.
     """
     density = expect("visible", "density", density.detach(), (-1,))
-    start = expect("visible", "start", start, density.shape, density)
-    end = expect("visible", "end", end, density.shape, density)
+    start = expect("visible", "start", start, (density.shape[0],), density)
+    end = expect("visible", "end", end, (density.shape[0],), density)
     offsets = expect("visible", "offsets", offsets, (-1,), density, torch.int64)
     light = expect("visible", "light", light, (offsets.shape[0] - 1,), density).clone()
     if native_for(density.device):
-        keep = torch.empty(density.shape, dtype=torch.bool, device=density.device)
-        launch("visible", density.device, density, start, end, offsets, offsets.shape[0] - 1, stop, light, keep)
-        return keep, light
+        count = torch.empty(light.shape, dtype=torch.int32, device=density.device)
+        launch("visible", density.device, density, start, end, offsets, len(light), stop, light, count)
+        return count, light
     return _visible_reference(density, start, end, offsets, light, stop)
 
 
 def _visible_reference(density: Tensor, start: Tensor, end: Tensor, offsets: Tensor, light: Tensor, stop: float
                        ) -> tuple[Tensor, Tensor]:
-    count = offsets.shape[0] - 1
-    ray = torch.repeat_interleave(torch.arange(count, device=density.device), offsets.diff())
+    ray = torch.repeat_interleave(torch.arange(len(light), device=density.device), offsets.diff())
     thickness = density * (end - start)
-    before = _before(thickness, ray, offsets)
-    keep = light[ray] * torch.exp(-before) > stop
-    spent = density.new_zeros(count).index_add(0, ray, thickness * keep)
-    return keep, light * torch.exp(-spent)
+    seen = light[ray] * torch.exp(-_before(thickness, ray, offsets)) > stop
+    count = torch.zeros(len(light), dtype=torch.int32, device=density.device).index_add(0, ray, seen.int())
+    spent = density.new_zeros(len(light)).index_add(0, ray, thickness * seen)
+    return count, light * torch.exp(-spent)
+
+
+def keep_first(count: Tensor, offsets: Tensor, start: Tensor, end: Tensor, x: Tensor
+               ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+    """The first count [R] samples of every ray: ray [S], start [S], end [S], offsets [R + 1], x [S, 3]."""
+    rays = offsets.shape[0] - 1
+    count = expect("keep_first", "count", count, (rays,), x, torch.int32)
+    kept = torch.zeros_like(offsets)
+    torch.cumsum(count, 0, out=kept[1:])
+    total = int(kept[-1])
+    if native_for(x.device):
+        ray = torch.empty(total, dtype=torch.int64, device=x.device)
+        out = start.new_empty(total), start.new_empty(total), x.new_empty(total, 3)
+        launch("keep_first", x.device, offsets, kept, rays, start, end, x, ray, *out)
+        return ray, out[0], out[1], kept, out[2]
+    ray = torch.repeat_interleave(torch.arange(rays, device=x.device), count.long())
+    index = offsets[ray] + torch.arange(total, device=x.device) - kept[ray]
+    return ray, start[index], end[index], kept, x[index]
 
 
 LIBRARY.define("composite(Tensor density, Tensor rgb, Tensor start, Tensor end, Tensor offsets, Tensor background)"

@@ -16,6 +16,7 @@ from torch import Tensor
 
 LIBRARY = torch.library.Library("fieldscape", "DEF")
 _enabled = os.environ.get("FIELDSCAPE_NATIVE", "1") != "0"
+_threads = torch.get_num_threads()
 
 
 @cache
@@ -48,6 +49,32 @@ def reference_only() -> Iterator[None]:
         _enabled = before
 
 
+def threads() -> int:
+    """Threads that CPU kernels use."""
+    return _threads
+
+
+def set_threads(count: int) -> None:
+    """Use `count` threads in CPU kernels, whatever torch uses."""
+    global _threads
+    _threads = max(1, int(count))
+
+
+@contextlib.contextmanager
+def quiet_torch() -> Iterator[None]:
+    """One thread for torch's own operators inside the block; the kernels here keep theirs.
+
+    Between our kernels torch handles small tensors only, and its second thread would spin at barriers
+    on a core that the kernels (or somebody else) could use.
+    """
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
 def native_for(device: torch.device) -> bool:
     """Whether compiled kernels serve this device; warns once, with the reason, when they cannot."""
     if not _enabled:
@@ -65,7 +92,7 @@ def launch(kernel: str, device: torch.device, *arguments: Any) -> None:
     """Call a compiled kernel: tensors become pointers, None a null pointer."""
     values = [a.data_ptr() if isinstance(a, Tensor) else 0 if a is None else a for a in arguments]
     if device.type == "cpu":
-        getattr(module("_native")[0], kernel)(*values, torch.get_num_threads())
+        getattr(module("_native")[0], kernel)(*values, _threads)
         return
     stream = torch.cuda.current_stream(device).cuda_stream
     with torch.cuda.device(device):

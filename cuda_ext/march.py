@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -23,7 +24,7 @@ class MarchSpace:
     step: float  # shortest step, scene units
     cone: float  # step grows as t * cone
 
-    @property
+    @cached_property
     def box(self) -> np.ndarray:
         """low and 1 / extent, six float32."""
         low, high = self.bounds.cpu().float().numpy()

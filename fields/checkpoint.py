@@ -74,11 +74,11 @@ def load_tensors(path: str | os.PathLike[str]) -> tuple[dict[str, Tensor], Heade
             fix="restore it from a copy, or resume the run from its last state",
         )
     tensors = {name: _tensor(payload, entry) for name, entry in layout.entries.items()}
+    broken = [name for name, tensor in tensors.items() if not is_finite(tensor)]
     raise_all(
-        UserError("E-CKPT-NAN", "stored numbers are not finite", where=f"{path}:{name}",
-                  fix="fit the field anew")
-        for name, tensor in tensors.items() if not is_finite(tensor)
-    )  # fmt: skip
+        UserError("E-CKPT-NAN", "number is not finite", where=f"{path}:{name}", fix="fit the field anew")
+        for name in broken
+    )
     return tensors, layout.header
 
 
@@ -116,11 +116,15 @@ def match_tensors(
         want = "no such tensor" if name not in expected else str(list(expected[name]))
         have = "nothing" if name not in found else str(list(found[name].shape))
         if want != have:
-            problems.append(
-                UserError("E-CKPT-TENSORS", "tensors do not fit the model", where=f"{where}:{name}", got=have,
-                          expected=want, fix="use the model settings stored in the file")  # fmt: skip
-            )
+            problems.append(_unfitting(f"{where}:{name}", have, want))
     raise_all(problems)
+
+
+def _unfitting(where: str, got: str, expected: str) -> UserError:
+    return UserError(
+        "E-CKPT-TENSORS", "tensors do not fit the model", where=where, got=got, expected=expected,
+        fix="use the model settings stored in the file",
+    )
 
 
 def is_finite(tensor: Tensor) -> bool:
@@ -157,7 +161,7 @@ def _front(tensors: dict[str, Tensor], header: Header, path: Path) -> bytes:
 
 
 def _bytes_of(tensor: Tensor) -> memoryview:
-    return memoryview(tensor.reshape(-1).view(torch.uint8).numpy())
+    return tensor.reshape(-1).view(torch.uint8).numpy().data
 
 
 def _read(path: Path, with_payload: bool) -> tuple[Layout, bytearray]:

@@ -153,7 +153,7 @@ def check_header(header: dict[str, Any], where: object) -> None:
     if not isinstance(header.get("config", {}), dict):
         raise malformed(f"{where}:config", repr(header["config"]), "an object")
     if "bounds" in header and not _is_box(header["bounds"]):
-        raise malformed(f"{where}:bounds", repr(header["bounds"]), "[[low x, y, z], [high x, y, z]], low < high")
+        raise malformed(f"{where}:bounds", repr(header["bounds"]), "[[x, y, z], [x, y, z]], low < high")
 
 
 def _dump(value: Any) -> str:
@@ -250,7 +250,7 @@ def _check_size(entries: dict[str, Entry], payload: int, where: Path) -> None:
     position = 0
     for name, entry in sorted(entries.items(), key=lambda item: (item[1].begin, item[1].end)):
         if entry.begin != position:
-            raise malformed(f"{where}:{name}", f"data at byte {entry.begin}", f"byte {position}: no gap or overlap")
+            raise malformed(f"{where}:{name}", f"data at {entry.begin}", f"{position}, no gap, no overlap")
         position = entry.end
     if payload < position:
         raise _truncated(where, f"{payload} bytes of tensor data", f"{position}")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, final
 
@@ -15,6 +15,7 @@ from cuda_ext import ParameterGroup
 from .appearance import SHColor, ViewMLP
 from .backends import build_backend
 from .backends.base import Backend
+from .occupancy import OccupancyGrid
 from .space import Space
 
 Kind = Literal["density", "sdf"]
@@ -65,6 +66,7 @@ class Field(nn.Module):
         self.appearance: ViewMLP | SHColor = (
             SHColor(backend.width - 1) if backend.appearance == "sh" else ViewMLP(backend.width - 1)
         )
+        self.occupancy = OccupancyGrid(space)
         self.log_beta = nn.Parameter(torch.tensor([math.log(0.01)]), requires_grad=kind == "sdf")
 
     @classmethod
@@ -93,14 +95,10 @@ class Field(nn.Module):
         return sphere + extent * features[:, 0]
 
     def density_of(self, features: Tensor, x: Tensor) -> Tensor:
-        """Density [N] per scene unit; exactly zero outside a bounded space."""
+        """Density [N] per scene unit of features at x inside the domain."""
         if self.kind == "density":
-            density = _ClampedExp.apply(features[:, 0]) / self.space.extent
-        else:
-            density = laplace_density(self.geometry(features, x), self.beta)
-        if self.space.unbounded:
-            return density
-        return torch.where(self.space.contains(x), density, torch.zeros_like(density))
+            return _ClampedExp.apply(features[:, 0]) / self.space.extent
+        return laplace_density(self.geometry(features, x), self.beta)
 
     @property
     def beta(self) -> Tensor:
@@ -108,8 +106,13 @@ class Field(nn.Module):
         return self.log_beta.exp() * self.space.extent
 
     def density(self, x: Tensor) -> Tensor:
-        """Density [N] per scene unit at x [N, 3]."""
-        return self.density_of(self.features(x), x)
+        """Density [N] per scene unit at x [N, 3]; exactly zero outside a bounded space."""
+        return self._inside(self.density_of(self.features(x), x), x)
+
+    def _inside(self, density: Tensor, x: Tensor) -> Tensor:
+        if self.space.unbounded:
+            return density
+        return torch.where(self.space.contains(x), density, torch.zeros_like(density))
 
     def sdf(self, x: Tensor) -> Tensor:
         """Signed distance [N], scene units, negative inside; for fields of kind `sdf`."""
@@ -124,7 +127,8 @@ class Field(nn.Module):
     def forward(self, x: Tensor, directions: Tensor) -> FieldOutput:
         """Everything at positions [N, 3] seen along unit directions [N, 3]; N may be 0."""
         features = self.features(x)
-        return FieldOutput(features, self.geometry(features, x), self.density_of(features, x),
+        density = self._inside(self.density_of(features, x), x)
+        return FieldOutput(features, self.geometry(features, x), density,
                            self.color_of(features, directions))
 
     @torch.no_grad()
@@ -159,9 +163,11 @@ class Field(nn.Module):
             groups.append(ParameterGroup([self.log_beta], 1e-3))
         return groups
 
-    def named_tensors(self) -> Iterator[tuple[str, Tensor]]:
-        """Parameters and buffers by name: what a field file holds."""
-        yield from self.state_dict().items()
+    def resize_like(self, shapes: Mapping[str, tuple[int, ...]]) -> None:
+        """Make room for a state whose shapes came from training; called before it is loaded."""
+        prefix = "backend."
+        self.backend.resize_like({name.removeprefix(prefix): shape for name, shape in shapes.items()
+                                  if name.startswith(prefix)})
 
     @property
     def parameter_count(self) -> int:

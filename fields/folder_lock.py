@@ -36,8 +36,9 @@ class FolderLock:
             if error.errno not in (errno.EWOULDBLOCK, errno.EACCES):
                 raise _cannot(folder, error) from error
             raise UserError(
-                "E-ENV-LOCK", "another process is writing this folder", where=folder, got=f"pid {owner or '?'}",
-                expected="one writer at a time", fix="wait until it ends, or choose another --out",
+                "E-ENV-LOCK", "another process is writing this folder", where=folder,
+                got=f"pid {owner or '?'}", expected="one writer at a time",
+                fix="wait until it ends, or choose another --out",
             ) from None
 
     def release(self) -> None:

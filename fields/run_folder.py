@@ -147,12 +147,10 @@ def resolve_field(path: str | os.PathLike[str]) -> Path:
     if path.is_dir():
         if (path / FIELD_NAME).is_file():
             return path / FIELD_NAME
-        started = is_run(path)
-        raise UserError(
-            "E-CKPT-MISSING", "run has not finished a field yet" if started else "not a run folder", where=path,
-            expected=FIELD_NAME,
-            fix="finish it: fieldscape fit … --resume" if started else "name a run folder or a field file",
-        )
+        what, fix = "not a run folder", "name a run folder or a field file"
+        if is_run(path):
+            what, fix = "run has not finished a field yet", "finish it: fieldscape fit … --resume"
+        raise UserError("E-CKPT-MISSING", what, where=path, expected=FIELD_NAME, fix=fix)
     if not path.exists():
         raise UserError("E-CKPT-MISSING", "no such run folder or field file", where=path,
                         fix="check the path, or make it: fieldscape fit SOURCE --out RUN")  # fmt: skip

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -16,7 +17,7 @@ STEPS_ALONG_DIAGONAL = 512
 UNBOUNDED_CONE = 1 / 256
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Space:
     """Maps scene positions to the unit cube in which backends work.
 
@@ -27,16 +28,16 @@ class Space:
     bounds: Tensor  # [2, 3] low, high, scene units
     contraction: Contraction = "none"
 
-    @property
+    @cached_property
     def extent(self) -> float:
         """Longest side of the box, scene units: densities are stored relative to it."""
         return float((self.bounds[1] - self.bounds[0]).max())
 
-    @property
+    @cached_property
     def diagonal(self) -> float:
         return float((self.bounds[1] - self.bounds[0]).norm())
 
-    @property
+    @cached_property
     def step(self) -> float:
         """Marching step, scene units."""
         return self.diagonal / STEPS_ALONG_DIAGONAL

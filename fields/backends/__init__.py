@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ..errors import UserError
@@ -33,7 +34,27 @@ def build_backend(name: str, preset: str = "small", settings: dict[str, Any] | N
     if preset not in kind.PRESETS:
         raise UserError("E-USAGE-PRESET", f"backend {name} has no such preset", got=preset,
                         expected=" ".join(kind.PRESETS), fix="choose one of them")
-    return kind(with_settings(kind.PRESETS[preset], settings))  # type: ignore[call-arg]
+    try:
+        return kind(with_settings(kind.PRESETS[preset], settings))  # type: ignore[call-arg]
+    except ValueError as error:
+        raise UserError("E-USAGE-SET", "settings do not fit together", got=error,
+                        expected="a valid configuration", fix="change the values of --set") from None
+
+
+def backend_from_configs(name: str, configs: Sequence[Mapping[str, Any]]) -> Backend:
+    """A backend from the configs in a file, one for each part of a composition.
+
+    Raises:
+        KeyError, TypeError, ValueError: the file names something this version does not know.
+    """
+    parts = [_from_config(part, config) for part, config in zip(name.split("+"), configs, strict=True)]
+    return parts[0] if len(parts) == 1 else Composition(parts)
+
+
+def _from_config(name: str, config: Mapping[str, Any]) -> Backend:
+    kind = BACKENDS[name]
+    values = {key: tuple(value) if isinstance(value, list) else value for key, value in config.items()}
+    return kind(kind.Config(**values))  # type: ignore[call-arg]
 
 
 def with_settings(config: Any, settings: dict[str, Any]) -> Any:
@@ -49,11 +70,7 @@ def with_settings(config: Any, settings: dict[str, Any]) -> Any:
         except ValueError:
             raise UserError("E-USAGE-SET", f"setting {key} has a wrong value", got=value,
                             expected=known[key].__name__, fix=f"give a {known[key].__name__}") from None
-    try:
-        return dataclasses.replace(config, **changed)
-    except ValueError as error:
-        raise UserError("E-USAGE-SET", "settings do not fit together", got=str(error),
-                        expected="a valid configuration", fix="change the values of --set") from None
+    return dataclasses.replace(config, **changed)
 
 
 def _read(value: Any, kind: type) -> Any:
@@ -67,4 +84,4 @@ def _read(value: Any, kind: type) -> Any:
     return kind(value)
 
 
-__all__ = ["BACKENDS", "Backend", "build_backend", "with_settings"]
+__all__ = ["BACKENDS", "Backend", "backend_from_configs", "build_backend", "with_settings"]

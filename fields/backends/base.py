@@ -44,3 +44,6 @@ class Backend(nn.Module, ABC):
     def penalty(self) -> Tensor | None:
         """The representation's own regulariser (total variation, sparsity), already weighted."""
         return None
+
+    def resize_like(self, shapes: Mapping[str, tuple[int, ...]]) -> None:
+        """Make room for a state whose shapes came from training; called before it is loaded."""

@@ -14,16 +14,28 @@ constexpr int kMaxChannels = 32;
 } // namespace
 
 void visible(const float* density, const float* start, const float* end, const int64_t* offsets, int64_t R,
-             float stop, float* light, uint8_t* keep, int32_t threads) {
+             float stop, float* light, int32_t* count, int32_t threads) {
   parallel_chunks(R, kRaysPerTask, threads, [&](int64_t first, int64_t last, int) {
     for (int64_t r = first; r < last; ++r) {
       float transmittance = light[r];
-      for (int64_t s = offsets[r]; s < offsets[r + 1]; ++s) {
-        keep[s] = transmittance > stop;
-        if (keep[s]) transmittance *= std::exp(-density[s] * (end[s] - start[s]));
-      }
+      int64_t s = offsets[r];
+      for (; s < offsets[r + 1] && transmittance > stop; ++s)
+        transmittance *= std::exp(-density[s] * (end[s] - start[s]));
+      count[r] = static_cast<int32_t>(s - offsets[r]);
       light[r] = transmittance;
     }
+  });
+}
+
+void keep_first(const int64_t* offsets, const int64_t* kept, int64_t R, const float* start, const float* end,
+                const float* x, int64_t* ray_out, float* start_out, float* end_out, float* x_out,
+                int32_t threads) {
+  parallel_chunks(R, kRaysPerTask, threads, [&](int64_t first, int64_t last, int) {
+    for (int64_t r = first; r < last; ++r)
+      for (int64_t to = kept[r], from = offsets[r]; to < kept[r + 1]; ++to, ++from) {
+        ray_out[to] = r, start_out[to] = start[from], end_out[to] = end[from];
+        for (int k = 0; k < 3; ++k) x_out[3 * to + k] = x[3 * from + k];
+      }
   });
 }
 

@@ -1,0 +1,47 @@
+"""Options that every command shares."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated
+
+import typer
+
+JsonTo = Annotated[str | None, typer.Option(
+    "--json", metavar="[FILE.json]",
+    help="Print one JSON document and nothing else; with a file name that ends in .json, write it there.")]
+Device = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
+Seed = Annotated[int, typer.Option(help="Equal seeds give equal results on one machine.", min=0, max=2**31 - 1)]
+Force = Annotated[bool, typer.Option("--force", help="Replace what is there already.")]
+
+
+@dataclass(frozen=True)
+class Global:
+    """What `main` must know before the command line is understood."""
+
+    json: bool  # errors go to stdout as JSON
+    debug: bool
+
+
+def split_global(arguments: list[str]) -> tuple[list[str], Global]:
+    """The arguments without `--debug` and with `--json` given its value, and what was taken out.
+
+    `--json` alone stands for `--json=-`, which is stdout; a next argument that ends in .json is its file.
+    """
+    found: list[str] = []
+    index, debug = 0, False
+    while index < len(arguments):
+        word = arguments[index]
+        if word == "--":
+            found += arguments[index:]
+            break
+        if word == "--json":
+            file = index + 1 < len(arguments) and (arguments[index + 1].endswith(".json") or arguments[index + 1] == "-")
+            word = f"--json={arguments[index + 1] if file else '-'}"
+            index += file
+        if word == "--debug":
+            debug = True
+        else:
+            found.append(word)
+        index += 1
+    return found, Global("--json=-" in found, debug)

@@ -1,0 +1,1 @@
+"""Measurements, always side by side with a named baseline, as `fieldscape bench` runs them."""

@@ -1,0 +1,70 @@
+"""Timing two ways of doing one thing in turn, so that both meet the same moments of a shared machine."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable, Generator
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from fields.progress import Progress
+
+Work = Callable[[], object]
+
+
+@dataclass(frozen=True)
+class Contest:
+    """Our way and the baseline's; each does `…_parts` equal parts of the work and is timed for one part."""
+
+    name: str
+    config: str
+    ours: Work
+    baseline: str
+    theirs: Work
+    ours_parts: int = 1
+    baseline_parts: int = 1
+
+
+@dataclass(frozen=True)
+class Row:
+    """Median seconds for one part; `ratio` = baseline / ours of runs taken in turn, its median; `spread`
+    is the range of those ratios over their median."""
+
+    name: str
+    config: str
+    ours_s: float
+    baseline: str
+    baseline_s: float
+    ratio: float
+    spread: float
+
+
+def measure(contest: Contest, repeat: int) -> Row:
+    """Run both once unmeasured, then `repeat` times in turn."""
+    contest.ours()
+    contest.theirs()
+    pairs = [(_seconds(contest.ours) / contest.ours_parts, _seconds(contest.theirs) / contest.baseline_parts)
+             for _ in range(repeat)]
+    ratios = [theirs / ours for ours, theirs in pairs]
+    ratio = statistics.median(ratios)
+    return Row(contest.name, contest.config, statistics.median(ours for ours, _ in pairs), contest.baseline,
+               statistics.median(theirs for _, theirs in pairs), ratio, (max(ratios) - min(ratios)) / ratio)
+
+
+def measure_all(contests: list[Contest], repeat: int) -> Generator[Progress, None, list[dict[str, Any]]]:
+    """A row for each contest; they are the generator's return value."""
+    rows, start = [], time.perf_counter()
+    for index, contest in enumerate(contests):
+        elapsed = time.perf_counter() - start
+        remaining = elapsed / index * (len(contests) - index) if index else 0.0
+        yield Progress(index, len(contests), contest.name, elapsed, remaining)
+        rows.append(asdict(measure(contest, repeat)))
+    yield Progress(len(contests), len(contests), "bench", time.perf_counter() - start)
+    return rows
+
+
+def _seconds(work: Work) -> float:
+    start = time.perf_counter()
+    work()
+    return time.perf_counter() - start

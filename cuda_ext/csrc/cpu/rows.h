@@ -1,0 +1,110 @@
+// Rows of C channels, any C: weighted sums, scattered sums and dot products, and where a position lies on an axis.
+#pragma once
+#include <algorithm>
+#include <cstdint>
+#include <cstring>
+
+#include "../simd.h"
+
+namespace fs {
+namespace FS_ISA {
+
+// L neighbouring channels; memory need not be aligned.
+template <int L> struct Lanes;
+#define FS_LANES(L)                                                                                                    \
+  template <> struct Lanes<L> {                                                                                        \
+    typedef float type __attribute__((vector_size(4 * L)));                                                            \
+    static type load(const float* p) {                                                                                 \
+      type v;                                                                                                          \
+      std::memcpy(&v, p, sizeof(v));                                                                                   \
+      return v;                                                                                                        \
+    }                                                                                                                  \
+    static void store(float* p, type v) { std::memcpy(p, &v, sizeof(v)); }                                             \
+    static float sum(type v) {                                                                                         \
+      float total = 0;                                                                                                 \
+      for (int i = 0; i < L; ++i) total += v[i];                                                                       \
+      return total;                                                                                                    \
+    }                                                                                                                  \
+  };
+FS_LANES(4)
+FS_LANES(8)
+FS_LANES(16)
+#undef FS_LANES
+template <> struct Lanes<1> {
+  typedef float type;
+  static float load(const float* p) { return *p; }
+  static void store(float* p, float v) { *p = v; }
+  static float sum(float v) { return v; }
+};
+
+#define FS_INLINE __attribute__((always_inline))
+
+// body(Lanes<L>, c) over all channels: whole vectors first, then halves, quarters and single channels.
+template <class Body> FS_INLINE inline void over_channels(int C, const Body& body) {
+  int c = 0;
+  for (; c + W <= C; c += W) body(Lanes<W>{}, c);
+  if constexpr (W > 8)
+    if (c + 8 <= C) body(Lanes<8>{}, c), c += 8;
+  if constexpr (W > 4)
+    if (c + 4 <= C) body(Lanes<4>{}, c), c += 4;
+  for (; c < C; ++c) body(Lanes<1>{}, c);
+}
+
+// y = sum_k weight[k] * row[k]
+template <int K> inline void blend(const float* const* row, const float* weight, int C, float* y) {
+  over_channels(C, [&](auto lanes, int c) FS_INLINE {
+    auto total = lanes.load(row[0] + c) * weight[0];
+    for (int k = 1; k < K; ++k) total += lanes.load(row[k] + c) * weight[k];
+    lanes.store(y + c, total);
+  });
+}
+
+// row += weight * g
+inline void add_row(float* row, float weight, const float* g, int C) {
+  over_channels(C, [&](auto lanes, int c) FS_INLINE {
+    lanes.store(row + c, lanes.load(row + c) + lanes.load(g + c) * weight);
+  });
+}
+
+inline void prefetch_row(const float* row, int C) {
+  for (int c = 0; c < C; c += 16) __builtin_prefetch(row + c);
+  __builtin_prefetch(row + C - 1);
+}
+
+// dot[k] = <g, row[k]>
+template <int K> inline void dots(const float* const* row, const float* g, int C, float* dot) {
+  for (int k = 0; k < K; ++k) dot[k] = 0;
+  const int whole = C / W * W;
+  vf total[K] = {};
+  for (int c = 0; c < whole; c += W) {
+    const vf v = load(g + c);
+    for (int k = 0; k < K; ++k) total[k] += v * load(row[k] + c);
+  }
+  over_channels(C - whole, [&](auto lanes, int c) FS_INLINE {
+    const auto v = lanes.load(g + whole + c);
+    for (int k = 0; k < K; ++k) dot[k] += lanes.sum(v * lanes.load(row[k] + whole + c));
+  });
+  if (whole)
+    for (int k = 0; k < K; ++k) dot[k] += sum(total[k]);
+}
+
+// Where u lies among `size` vertices from 0 to 1. Positions outside use the border, and NaN the lower one:
+// no input can leave the grid. Outside, nothing depends on the position: its slope is zero.
+struct Along {
+  int32_t cell;
+  int32_t next; // from a vertex to the next one: 0 where there is one vertex only
+  float fraction, scale;
+  Along(float u, int32_t size) {
+    const float inside = u > 0.f ? (u < 1.f ? u : 1.f) : 0.f, cells = static_cast<float>(size - 1);
+    const float position = inside * cells;
+    next = size > 1 ? 1 : 0;
+    cell = std::min(static_cast<int32_t>(position), size - 1 - next);
+    fraction = position - static_cast<float>(cell);
+    scale = u >= 0.f && u <= 1.f ? cells : 0.f;
+  }
+  float weight(int upper) const { return upper ? fraction : 1 - fraction; }
+  float slope(int upper) const { return upper ? scale : -scale; }
+};
+
+} // namespace FS_ISA
+} // namespace fs

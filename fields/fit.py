@@ -1,0 +1,166 @@
+"""Fitting a field to posed photos."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Generator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from cuda_ext import Adam, quiet_torch
+
+from .budget import Budget, decayed_rate
+from .cameras import Rays
+from .field import Field
+from .guard import NaNGuard
+from .progress import Progress
+from .render import render_samples, sample_rays
+from .views import Capture
+
+REPORT_STEPS = 16
+_GRID_STEPS = 32  # between two updates of the occupancy grid
+_MIN_RAYS, _MAX_RAYS = 64, 1 << 15
+
+
+@dataclass(frozen=True)
+class FitOptions:
+    """What a fit may vary; the defaults serve every capture."""
+
+    samples: int = 16384  # aimed at in each step, before unseen ones are dropped
+    near: float = 0.0
+
+
+class PixelSource:
+    """Random training pixels: rays, colours and what lies behind them."""
+
+    def __init__(self, capture: Capture, generator: torch.Generator) -> None:
+        self.views, self.background, self.generator = capture.train, capture.background, generator
+        size = self.views.cameras.size
+        self.starts = self.views.starts
+        self.uniform = bool((size == size[0]).all())
+        self.total = int(size.prod(dim=1).sum())
+
+    def draw(self, count: int) -> tuple[Rays, Tensor, Tensor]:
+        """`count` rays, their colours [R, 3] over the background, and the background [R, 3]."""
+        pixel = torch.randint(self.total, (count,), generator=self.generator)
+        size = self.views.cameras.size
+        if self.uniform:
+            image = pixel // int(size[0].prod())
+        else:
+            image = torch.searchsorted(self.starts, pixel, right=True) - 1
+        place = pixel - self.starts[image]
+        width = size[image, 0]
+        rays = self.views.cameras.rays(image, place % width, place // width)
+        rgba = self.views.pixels.index_select(0, pixel).float().div_(255)
+        behind = self._behind(count)
+        alpha = rgba[:, 3:]
+        return rays, rgba[:, :3] * alpha + behind * (1 - alpha), behind
+
+    def _behind(self, count: int) -> Tensor:
+        if self.background == "random":
+            return torch.rand(count, 3, generator=self.generator)
+        return torch.full((count, 3), 1.0 if self.background == "white" else 0.0)
+
+
+class FitState:
+    """Everything a fit continues from: its tensors make a resumed run equal to an unbroken one."""
+
+    def __init__(self, field: Field, seed: int) -> None:
+        self.field = field
+        self.generator = torch.Generator().manual_seed(seed)
+        self.step, self.elapsed, self.rays, self.loss = 0, 0.0, _MIN_RAYS, 0.0
+        self.optimiser = Adam(field.parameter_groups())
+        self.guard = NaNGuard(field, self.optimiser)
+        field.backend.attach(self.optimiser)
+
+    def renew_optimiser(self) -> None:
+        """After a backend has replaced its parameters: fresh moments for them."""
+        self.optimiser = Adam(self.field.parameter_groups())
+        rate = self.guard.rate
+        self.guard = NaNGuard(self.field, self.optimiser)
+        self.guard.rate = rate
+        self.field.backend.attach(self.optimiser)
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Flat tensors for a checkpoint."""
+        numbers = [float(self.step), self.elapsed, float(self.rays), self.loss, self.guard.rate]
+        found = {"numbers": torch.tensor(numbers, dtype=torch.float64), "generator": self.generator.get_state()}
+        for prefix, part in (("field", self.field.state_dict()), ("adam", self.optimiser.state()),
+                             ("occupancy", self.field.occupancy.state())):
+            found |= {f"{prefix}.{name}": tensor for name, tensor in part.items()}
+        return found
+
+    @classmethod
+    def restore(cls, field: Field, tensors: dict[str, Tensor]) -> FitState:
+        """Continue from `tensors()`; `field` has the same configuration."""
+
+        def part(prefix: str) -> dict[str, Tensor]:
+            return {name[len(prefix) + 1:]: t for name, t in tensors.items() if name.startswith(prefix + ".")}
+
+        weights = part("field")
+        field.resize_like({name: tuple(t.shape) for name, t in weights.items()})
+        field.load_state_dict(weights)
+        state = cls(field, 0)
+        state.optimiser.load_state(part("adam"))
+        field.occupancy.load_state(part("occupancy"))
+        state.generator.set_state(tensors["generator"])
+        step, state.elapsed, rays, state.loss, state.guard.rate = tensors["numbers"].tolist()
+        state.step, state.rays = int(step), int(rays)
+        return state
+
+
+def fit_images(field: Field, capture: Capture, budget: Budget, *, seed: int = 0, state: FitState | None = None,
+               options: FitOptions | None = None) -> Generator[Progress, None, None]:
+    """Fit `field` in place to the training photos; yields every 16 steps.
+
+    Colours are composited over random backgrounds where photos carry alpha, so that empty space must
+    become empty (Instant-NGP). Ends after the budget, with the occupancy grid set from the final field.
+    """
+    options = options or FitOptions(near=capture.near)
+    state = state or FitState(field, seed)
+    source = PixelSource(capture, state.generator)
+    started = time.perf_counter() - state.elapsed
+    while not budget.done(state.step, state.elapsed):
+        fraction = budget.fraction(state.step, state.elapsed)
+        if field.backend.grow(fraction):
+            state.renew_optimiser()
+        if state.step % _GRID_STEPS == 0 and state.step > 0:
+            with quiet_torch():
+                field.occupancy.update(field, state.generator)
+        with quiet_torch():
+            _step(field, source, state, options, decayed_rate(fraction))
+        state.step += 1
+        state.elapsed = time.perf_counter() - started
+        if state.step % REPORT_STEPS == 0:
+            yield _report(state, budget)
+            started = time.perf_counter() - state.elapsed  # time outside the generator does not count
+    field.occupancy.update(field, state.generator)
+    yield _report(state, budget)
+
+
+def _step(field: Field, source: PixelSource, state: FitState, options: FitOptions, rate: float) -> None:
+    rays, wanted, behind = source.draw(state.rays)
+    rays, wanted, behind = rays.to(field.device), wanted.to(field.device), behind.to(field.device)
+    jitter = torch.rand(len(rays), generator=state.generator).to(field.device)
+    samples, x, marched = sample_rays(field, rays, jitter, options.near)
+    if marched:
+        color, _, _ = render_samples(field, rays, samples, x, behind)
+        loss = torch.nn.functional.mse_loss(color, wanted)
+        penalty = field.backend.penalty()
+        total = loss if penalty is None else loss + penalty
+        total.backward()
+        if state.guard.admits(state.step, state.optimiser.collect()):
+            state.optimiser.step(rate * state.guard.rate)
+        value = float(loss.detach())
+        state.loss = value if state.loss == 0 else 0.98 * state.loss + 0.02 * value
+    growth = options.samples / max(1, marched)
+    state.rays = int(min(max(state.rays * min(max(growth, 0.5), 1.5), _MIN_RAYS), _MAX_RAYS))
+
+
+def _report(state: FitState, budget: Budget) -> Progress:
+    psnr = -10 * torch.log10(torch.tensor(max(state.loss, 1e-10))).item()
+    return Progress(state.step, budget.steps or 0, "fit", state.elapsed,
+                    budget.remaining(state.step, state.elapsed), state.loss,
+                    {"psnr": psnr, "rays": float(state.rays)})

@@ -1,0 +1,135 @@
+"""Fitting a signed-distance field to points whose distances are known."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Generator
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from .budget import Budget, decayed_rate
+from .field import Field
+from .fit import REPORT_STEPS, FitState
+from .progress import Progress
+
+_TETRAHEDRON = ((1.0, -1.0, -1.0), (-1.0, -1.0, 1.0), (-1.0, 1.0, -1.0), (1.0, 1.0, 1.0))
+_BETA_STEPS = 0.5  # width of the rendered surface after a fit, in marching steps
+
+
+class DistanceSource(Protocol):
+    """Where the points of a fit come from: `data.mesh_sdf.MeshSDF`, or an analytic shape."""
+
+    def sample(self, count: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        """Positions [N, 3] and signed distances [N], scene units, negative inside, drawn anew."""
+        ...
+
+
+@dataclass(frozen=True)
+class SDFOptions:
+    """What a fit of distances may vary; lengths are shares of the longest side of the field's box.
+
+    `tolerance`: errors count relative to the distance plus this. `eikonal` weighs the squared
+    deviation of the gradient's length from one, at a `eikonal_share` of the points, from differences over
+    `eikonal_step` to either side.
+    """
+
+    batch: int = 1 << 14
+    tolerance: float = 0.01
+    eikonal: float = 0.0
+    eikonal_share: float = 0.125
+    eikonal_step: float = 1 / 512
+
+
+def fit_sdf(field: Field, source: DistanceSource, budget: Budget, *, seed: int = 0, state: FitState | None = None,
+            options: SDFOptions | None = None) -> Generator[Progress, None, None]:
+    """Fit `field`, of kind `sdf`, in place to the distances of `source`; yields every 16 steps.
+
+    Only geometry is fitted: the appearance network stays as it is. Ends after the budget, with `log_beta` set
+    to half a marching step and the occupancy grid built from the final field. With a `FitState` it goes on
+    from there; a run that ends by steps then gives the same bits as an unbroken one.
+
+    Raises:
+        TypeError: for a density field.
+        UserError: `E-NAN-FIT` when steps keep producing numbers that are not finite.
+    """
+    if field.kind != "sdf":
+        raise TypeError("fit_sdf: this is a density field, expected kind='sdf'")
+    options = options or SDFOptions()
+    state = state or FitState(field, seed)
+    _spare_appearance(state)
+    started = time.perf_counter() - state.elapsed
+    while not budget.done(state.step, state.elapsed):
+        fraction = budget.fraction(state.step, state.elapsed)
+        if field.backend.grow(fraction):
+            state.renew_optimiser()
+            _spare_appearance(state)
+        _step(field, source, state, options, decayed_rate(fraction))
+        state.step += 1
+        state.elapsed = time.perf_counter() - started
+        if state.step % REPORT_STEPS == 0:
+            yield _report(state, budget)
+            started = time.perf_counter() - state.elapsed  # time outside the generator does not count
+    _prepare_rendering(field, seed)
+    yield _report(state, budget)
+
+
+def sdf_loss(field: Field, x: Tensor, sdf: Tensor, tolerance: float) -> Tensor:
+    """Mean relative error at positions x [N, 3] with distances [N] (Instant-NGP, section 5.2).
+
+    |f - d| / (|d| + tolerance * extent): a surface is where distances are small, so errors count most there.
+    """
+    error = (field.sdf(x) - sdf).abs() / (sdf.abs() + tolerance * field.space.extent)
+    return error.mean()
+
+
+def eikonal_loss(field: Field, x: Tensor, step: float) -> Tensor:
+    """Mean of (|gradient| - 1)^2 at x [N, 3] (Gropp et al. 2020, equation 2).
+
+    The gradient comes from four values around x, `step` scene units off along each axis: below
+    about half a grid cell, differences of float32 values are noise.
+    """
+    corners = torch.tensor(_TETRAHEDRON, device=x.device)
+    around = (x[:, None] + step * corners).reshape(-1, 3)
+    values = field.sdf(around).view(-1, len(corners), 1)
+    gradient = (values * corners).sum(dim=1) / (len(corners) * step)
+    return (torch.sqrt((gradient * gradient).sum(dim=-1) + 1e-12) - 1).square().mean()
+
+
+def _step(field: Field, source: DistanceSource, state: FitState, options: SDFOptions, rate: float) -> None:
+    x, sdf = source.sample(options.batch, state.generator)
+    x, sdf = x.to(field.device), sdf.to(field.device)
+    loss = sdf_loss(field, x, sdf, options.tolerance)
+    total = loss
+    if options.eikonal > 0:
+        some = x[: math.ceil(options.eikonal_share * len(x))]
+        total = total + options.eikonal * eikonal_loss(field, some, options.eikonal_step * field.space.extent)
+    penalty = field.backend.penalty()
+    if penalty is not None:
+        total = total + penalty
+    total.backward()
+    if state.guard.admits(state.step, state.optimiser.collect()):
+        state.optimiser.step(rate * state.guard.rate)
+        value = float(loss.detach())
+        state.loss = value if state.loss == 0 else 0.98 * state.loss + 0.02 * value
+
+
+def _spare_appearance(state: FitState) -> None:
+    """No weight decay: where nothing else gives a gradient, Adam would make full steps of it, down to zero."""
+    for group in state.optimiser.groups:
+        group.decay = 0.0
+
+
+@torch.no_grad()
+def _prepare_rendering(field: Field, seed: int) -> None:
+    space = field.space
+    field.log_beta.fill_(math.log(_BETA_STEPS * space.step / space.extent))
+    field.occupancy.rebuild(field, torch.Generator().manual_seed(seed))
+
+
+def _report(state: FitState, budget: Budget) -> Progress:
+    return Progress(state.step, budget.steps or 0, "fit", state.elapsed,
+                    budget.remaining(state.step, state.elapsed), state.loss, {"relative_error": state.loss})

@@ -1,0 +1,155 @@
+"""Which cells of the unit cube hold anything: a bit grid that lets rays skip empty space."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+
+from cuda_ext.march import BLOCK, coarsen, march, pack_bits, unpack_bits
+
+from .cameras import Rays
+from .samples import Samples
+from .space import Space
+
+if TYPE_CHECKING:
+    from .field import Field
+
+RESOLUTION = 128
+_DECAY = 0.8  # of a cell's remembered density at every update
+_MIN_ALPHA = 0.01  # a cell is occupied when one marching step through it could be this opaque
+_WARM_UPDATES = 16
+_CHUNK = 1 << 16
+
+
+class OccupancyGrid(nn.Module):
+    """Cells of a 128^3 grid over the unit cube (Instant-NGP, appendix E).
+
+    While a field is fitted, `update` keeps a decaying maximum of the density in every cell. Only the bits
+    are stored with a field. The cell (x, y, z) is bit (z * G + y) * G + x.
+    """
+
+    bits: Tensor  # [G^3 / 8] uint8
+
+    def __init__(self, space: Space, resolution: int = RESOLUTION) -> None:
+        super().__init__()
+        self.space, self.resolution = space, resolution
+        self._march_space = space.march_space(resolution)
+        self.register_buffer("bits", torch.full((resolution**3 // 8,), 255, dtype=torch.uint8))
+        self._density: Tensor | None = None
+        self._updates = 0
+        self._coarse: tuple[int, Tensor] | None = None
+
+    @property
+    def coarse(self) -> Tensor:
+        """Blocks of 8^3 cells with anything in them, [(G / 8)^3] uint8, for long strides."""
+        version = self.bits._version + (self.bits.data_ptr() << 20)
+        if self._coarse is None or self._coarse[0] != version:
+            self._coarse = version, coarsen(self.bits, self.resolution)
+        return self._coarse[1]
+
+    @property
+    def occupied_fraction(self) -> float:
+        """Share of occupied cells."""
+        return float(unpack_bits(self.bits).float().mean())
+
+    def occupied(self, x: Tensor) -> Tensor:
+        """Whether scene positions [N, 3] lie in occupied cells, [N] bool."""
+        u = self.space.to_unit(x)
+        inside = ((u >= 0) & (u <= 1)).all(dim=-1)
+        c = (u.nan_to_num(0).clamp(0, 1) * self.resolution).long().clamp_max(self.resolution - 1)
+        index = (c[:, 2] * self.resolution + c[:, 1]) * self.resolution + c[:, 0]
+        return inside & ((self.bits[index >> 3] >> (index & 7).to(torch.uint8)) & 1).bool()
+
+    def cell_positions(self, index: Tensor, jitter: Tensor) -> Tensor:
+        """Scene positions [N, 3] inside cells [N] at `jitter` [N, 3] in [0, 1] of the cell."""
+        g = self.resolution
+        cell = torch.stack([index % g, index // g % g, index // (g * g)], dim=-1)
+        return self.space.to_scene((cell + jitter) / g)
+
+    def random_positions(self, count: int, generator: torch.Generator) -> Tensor:
+        """Scene positions [N, 3] spread evenly over the occupied cells (N = 0 when there are none)."""
+        cells = unpack_bits(self.bits).nonzero()[:, 0]
+        if not len(cells):
+            return torch.zeros(0, 3, device=self.bits.device)
+        chosen = cells[torch.randint(len(cells), (count,), generator=generator).to(cells.device)]
+        jitter = torch.rand(count, 3, generator=generator).to(cells.device)
+        return self.cell_positions(chosen, jitter)
+
+    def occupied_box(self) -> Tensor:
+        """Smallest box [2, 3] round the occupied cells, scene units; the field's own bounds if none are."""
+        g = self.resolution
+        grid = unpack_bits(self.bits).view(g, g, g)
+        if self.space.unbounded or not bool(grid.any()):
+            return self.space.bounds
+        ends = []
+        for axes in ((0, 1), (0, 2), (1, 2)):  # of z, y, x: leaves x, y, z
+            line = grid.any(dim=axes[1]).any(dim=axes[0]).nonzero()[:, 0]
+            ends.append((int(line[0]), int(line[-1]) + 1))
+        return self.space.to_scene(torch.tensor(ends, dtype=torch.float32, device=self.bits.device).T / g)
+
+    @torch.no_grad()
+    def update(self, field: Field, generator: torch.Generator) -> None:
+        """One round of upkeep: look at some random and some occupied cells, forget a little, set the bits."""
+        cells = self.resolution**3
+        if self._density is None:
+            self._density = torch.zeros(cells, device=self.bits.device)
+        warm = self._updates < _WARM_UPDATES
+        index = torch.randint(cells, (cells // (8 if warm else 64),), generator=generator)
+        if not warm:
+            occupied = unpack_bits(self.bits).nonzero()[:, 0]
+            if len(occupied):
+                chosen = torch.randint(len(occupied), (cells // 64,), generator=generator)
+                index = torch.cat([index, occupied[chosen.to(occupied.device)].to(index.device)])
+        self._look(field, index, generator)
+        self._set_bits()
+        self._updates += 1
+
+    def _look(self, field: Field, index: Tensor, generator: torch.Generator) -> None:
+        assert self._density is not None
+        for part in index.split(_CHUNK):
+            jitter = torch.rand(len(part), 3, generator=generator)
+            part = part.to(self._density.device)
+            density = field.density(self.cell_positions(part, jitter.to(part.device)))
+            self._density[part] = torch.maximum(self._density[part] * _DECAY, density)
+
+    def _set_bits(self) -> None:
+        assert self._density is not None
+        threshold = min(float(self._density.mean()), _MIN_ALPHA / self.space.step)
+        self.bits.copy_(pack_bits(self._density > threshold))
+
+    @torch.no_grad()
+    def rebuild(self, field: Field, generator: torch.Generator, looks: int = 2) -> None:
+        """Set every bit anew from the field alone: after loading, converting or editing."""
+        cells = self.resolution**3
+        self._density = torch.zeros(cells, device=self.bits.device)
+        for _ in range(looks):
+            self._look(field, torch.arange(cells), generator)
+        occupied = self._density > _MIN_ALPHA / self.space.step
+        g = self.resolution
+        grown = nn.functional.max_pool3d(occupied.view(1, 1, g, g, g).float(), 3, stride=1, padding=1)
+        self.bits.copy_(pack_bits(grown.reshape(-1) > 0))
+
+    def state(self) -> dict[str, Tensor]:
+        """What `update` remembers, for a resumable checkpoint."""
+        density = self._density if self._density is not None else torch.zeros(self.resolution**3)
+        return {"density": density, "updates": torch.tensor([self._updates])}
+
+    def load_state(self, state: dict[str, Tensor]) -> None:
+        """Continue from `state()`."""
+        self._density = state["density"].to(self.bits.device).clone()
+        self._updates = int(state["updates"][0])
+
+    def sample(self, rays: Rays, start: Tensor, end: Tensor, limit: int) -> tuple[Samples, Tensor, Tensor]:
+        """At most `limit` intervals of each ray in occupied cells between start [R] and end [R].
+
+        Returns the samples, their midpoints x [S, 3], and where each ray goes on [R].
+        """
+        ray, first, last, offsets, x, t = march(
+            rays.origins, rays.directions, start, end, self.bits, self.coarse, self._march_space, limit
+        )
+        return Samples(ray, first, last, offsets), x, t
+
+
+assert RESOLUTION % BLOCK == 0
