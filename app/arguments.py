@@ -7,11 +7,18 @@ from typing import Annotated
 
 import typer
 
-JsonTo = Annotated[str | None, typer.Option(
-    "--json", metavar="[FILE.json]",
-    help="Print one JSON document and nothing else; with a file name that ends in .json, write it there.")]
+JsonTo = Annotated[
+    str | None,
+    typer.Option(
+        "--json",
+        metavar="[FILE.json]",
+        help="Print one JSON document and nothing else; with a file name that ends in .json, write it there.",
+    ),
+]
 Device = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
-Seed = Annotated[int, typer.Option(help="Equal seeds give equal results on one machine.", min=0, max=2**31 - 1)]
+Seed = Annotated[
+    int, typer.Option(help="Equal seeds give equal results on one machine.", min=0, max=2**31 - 1)
+]
 Force = Annotated[bool, typer.Option("--force", help="Replace what is there already.")]
 
 
@@ -36,7 +43,9 @@ def split_global(arguments: list[str]) -> tuple[list[str], Global]:
             found += arguments[index:]
             break
         if word == "--json":
-            file = index + 1 < len(arguments) and (arguments[index + 1].endswith(".json") or arguments[index + 1] == "-")
+            file = index + 1 < len(arguments) and (
+                arguments[index + 1].endswith(".json") or arguments[index + 1] == "-"
+            )
             word = f"--json={arguments[index + 1] if file else '-'}"
             index += file
         if word == "--debug":

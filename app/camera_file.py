@@ -29,11 +29,17 @@ def read_path(path: Path, view: Viewpoint, size: tuple[int, int]) -> Cameras:
         UserError: `E-JSON-…`, `E-PATH-FRAMES`, `E-PATH-POSE`, `E-DATA-NOTFOUND`.
     """
     if not path.is_file():
-        raise UserError("E-DATA-NOTFOUND", "no such camera path", where=path, fix="check the name given to --path")
+        raise UserError(
+            "E-DATA-NOTFOUND", "no such camera path", where=path, fix="check the name given to --path"
+        )
     found = read_json(path)
     frames, key = _frames(found, path)
-    poses = np.stack([_pose(frame.get(key) if isinstance(frame, dict) else None, f"{path}:{index}")
-                      for index, frame in enumerate(frames)])
+    poses = np.stack(
+        [
+            _pose(frame.get(key) if isinstance(frame, dict) else None, f"{path}:{index}")
+            for index, frame in enumerate(frames)
+        ]
+    )
     width, height = size
     focal = view.lens[1] * height if height <= width else view.lens[0] * width
     angle, fov = found.get("camera_angle_x"), frames[0].get("fov")
@@ -49,8 +55,9 @@ def _frames(found: Any, path: Path) -> tuple[list[Any], str]:
         frames = found.get(name) if isinstance(found, dict) else None
         if isinstance(frames, list) and 1 <= len(frames) <= _MAX_FRAMES:
             return frames, key
-    raise UserError("E-PATH-FRAMES", "no cameras in the file", where=path, expected=f"1 to {_MAX_FRAMES} frames",
-                    fix=_FIX)
+    raise UserError(
+        "E-PATH-FRAMES", "no cameras in the file", where=path, expected=f"1 to {_MAX_FRAMES} frames", fix=_FIX
+    )
 
 
 def _pose(value: Any, where: str) -> np.ndarray:
@@ -60,12 +67,23 @@ def _pose(value: Any, where: str) -> np.ndarray:
     except (TypeError, ValueError):
         matrix = np.zeros(0)
     if matrix.size not in (12, 16) or not np.isfinite(matrix).all():
-        raise UserError("E-PATH-POSE", "not a camera matrix", where=where, got=type(value).__name__,
-                        expected="3x4 or 4x4 finite numbers", fix=_FIX)
+        raise UserError(
+            "E-PATH-POSE",
+            "not a camera matrix",
+            where=where,
+            got=type(value).__name__,
+            expected="3x4 or 4x4 finite numbers",
+            fix=_FIX,
+        )
     pose = matrix.reshape(-1, 4)[:3]
     if np.abs(pose[:, :3].T @ pose[:, :3] - np.eye(3)).max() > 1e-2:
-        raise UserError("E-PATH-POSE", "camera matrix is not a rotation", where=where,
-                        expected="orthonormal columns", fix=_FIX)
+        raise UserError(
+            "E-PATH-POSE",
+            "camera matrix is not a rotation",
+            where=where,
+            expected="orthonormal columns",
+            fix=_FIX,
+        )
     return pose
 
 

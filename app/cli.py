@@ -24,16 +24,23 @@ _BUG_FIX = "run it again with --debug and report what it prints"
 def build() -> typer.Typer:
     """The command line; no command's heavy modules are imported by it."""
     app = typer.Typer(
-        name="fieldscape", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
+        name="fieldscape",
+        no_args_is_help=True,
+        add_completion=False,
+        pretty_exceptions_enable=False,
         context_settings={"help_option_names": ["-h", "--help"]},
         help="Make, convert and mesh neural 3D fields, on two CPU cores or on a GPU.",
     )
 
     @app.callback()
-    def program(version: bool = typer.Option(False, "--version", is_eager=True, callback=_show_version,
-                                             help="Print the version and leave."),
-                debug: bool = typer.Option(False, "--debug", help="With any command: print a traceback when "
-                                           "something unexpected happens.")) -> None:
+    def program(
+        version: bool = typer.Option(
+            False, "--version", is_eager=True, callback=_show_version, help="Print the version and leave."
+        ),
+        debug: bool = typer.Option(
+            False, "--debug", help="With any command: print a traceback when something unexpected happens."
+        ),
+    ) -> None:
         """Both options act before a command runs: here they are only described."""
 
     for name in COMMANDS:
@@ -59,24 +66,25 @@ def _run(arguments: list[str], as_json: bool, debug: bool) -> int:
     except (KeyboardInterrupt, typer.Abort):
         emit(sys.stderr, "interrupted")
         return ExitCode.INTERRUPTED
-    except BrokenPipeError:
+    except (BrokenPipeError, SystemExit):  # typer exits by itself when it prints into a closed pipe
         silence(sys.stdout)
         return ExitCode.OK
     except Exception as error:
-        if isinstance(error, NEAREST):
-            mistake = usage_error(error)
-            _tell(mistake, as_json)
-            return mistake.exit_code
-        if debug:
+        if debug and not isinstance(error, NEAREST):
             traceback.print_exc()
-        _tell(_bug(error), as_json)
-        return ExitCode.BUG
+        mistake = usage_error(error) if isinstance(error, NEAREST) else _bug(error)
+        _tell(mistake, as_json)
+        return mistake.exit_code
 
 
 def _bug(error: Exception) -> UserError:
     if isinstance(error, MemoryError):
-        return UserError("E-LIMIT-MEMORY", "out of memory", got=error, fix="use smaller pictures or a smaller preset")
-    return UserError("E-BUG", "this should not have happened", got=f"{type(error).__name__}: {error}", fix=_BUG_FIX)
+        return UserError(
+            "E-LIMIT-MEMORY", "out of memory", got=error, fix="use smaller pictures or a smaller preset"
+        )
+    return UserError(
+        "E-BUG", "this should not have happened", got=f"{type(error).__name__}: {error}", fix=_BUG_FIX
+    )
 
 
 def _tell(error: UserError, as_json: bool) -> None:
@@ -88,9 +96,16 @@ def _tell(error: UserError, as_json: bool) -> None:
 
 
 def _document(error: UserError) -> dict[str, Any]:
-    found: dict[str, Any] = {"code": error.code, "what": error.what, "where": error.where, "got": error.got,
-                             "expected": error.expected, "fix": error.fix, "exit": int(error.exit_code),
-                             "line": error.line()}
+    found: dict[str, Any] = {
+        "code": error.code,
+        "what": error.what,
+        "where": error.where,
+        "got": error.got,
+        "expected": error.expected,
+        "fix": error.fix,
+        "exit": int(error.exit_code),
+        "line": error.line(),
+    }
     if isinstance(error, UserErrors):
         found["problems"] = [_document(problem) for problem in error.problems]
     return found

@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Generator
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -21,7 +20,7 @@ from .rendering import Shots, shots_along
 from .viewpoint import Viewpoint
 
 _VIEWS = 8
-_SIZE = (200, 200)
+_SIZE = (160, 160)
 _EMPTY, _SOLID = 0.01, 0.9  # opacity of rays that see nothing, and of those that see a surface
 _WHAT = ("rgb", "depth", "opacity")
 
@@ -53,19 +52,24 @@ def comparison_shots(view: Viewpoint, capture: Capture | None) -> tuple[Shots, l
         return shots_along("orbit", view, _VIEWS, _SIZE), None
     views = capture.test if len(capture.test) else capture.train
     index = spread_index(len(views), _VIEWS)
-    shots = Shots(views.cameras[index], tuple(views.names[i] for i in index), capture.background_value, capture.near)
+    shots = Shots(
+        views.cameras[index], tuple(views.names[i] for i in index), capture.background_value, capture.near
+    )
     return shots, [views.image(i, capture.background_value) for i in index]
 
 
-def compare_fields(teacher: Field, student: Field, shots: Shots, photos: list[Tensor] | None = None
-                   ) -> Generator[Progress, None, Comparison]:
+def compare_fields(
+    teacher: Field, student: Field, shots: Shots, photos: list[Tensor] | None = None
+) -> Generator[Progress, None, Comparison]:
     """Render both at every shot and compare; the comparison is the generator's return value."""
     looks, seconds, started = [], {"teacher": 0.0, "student": 0.0}, time.perf_counter()
     for index, name in enumerate(shots.names):
         pictures = {}
         for role, field in (("teacher", teacher), ("student", student)):
             before = time.perf_counter()
-            found = render_view(field, shots.cameras, index, background=shots.background, what=_WHAT, near=shots.near)
+            found = render_view(
+                field, shots.cameras, index, background=shots.background, what=_WHAT, near=shots.near
+            )
             seconds[role] += time.perf_counter() - before
             pictures[role] = {key: value.cpu() for key, value in found.items()}
         looks.append(Look(name, pictures["teacher"], pictures["student"], photos[index] if photos else None))
@@ -79,21 +83,28 @@ def compare_fields(teacher: Field, student: Field, shots: Shots, photos: list[Te
 
 
 def _figures(look: Look, diagonal: float) -> dict[str, float]:
-    """PSNR and SSIM against the teacher; depth error of solid pixels, as a share of the box's diagonal; fog."""
+    """PSNR and SSIM against the teacher; fog; depth error of solid pixels, a share of the box's diagonal."""
     a, b = look.teacher, look.student
     empty, solid = a["opacity"] < _EMPTY, (a["opacity"] > _SOLID) & (b["opacity"] > _SOLID)
     depth = (a["depth"] - b["depth"]).abs()[solid]
     fog = b["opacity"][empty]
     return {
-        "psnr": psnr(b["rgb"], a["rgb"]), "ssim": ssim(b["rgb"], a["rgb"]),
+        "psnr": psnr(b["rgb"], a["rgb"]),
+        "ssim": ssim(b["rgb"], a["rgb"]),
         "depth": float(depth.mean()) / diagonal if len(depth) else 0.0,
         "fog": float(fog.mean()) if len(fog) else 0.0,
     }
 
 
 def _against_photos(looks: list[Look]) -> dict[str, float] | None:
-    rows = [{"teacher_psnr": psnr(look.teacher["rgb"], look.photo), "student_psnr": psnr(look.student["rgb"], look.photo)}
-            for look in looks if look.photo is not None]
+    rows = [
+        {
+            "teacher_psnr": psnr(look.teacher["rgb"], look.photo),
+            "student_psnr": psnr(look.student["rgb"], look.photo),
+        }
+        for look in looks
+        if look.photo is not None
+    ]
     return {key: mean_of(rows, key) for key in ("teacher_psnr", "student_psnr")} if rows else None
 
 

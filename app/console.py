@@ -184,8 +184,13 @@ class _Bar:
         from rich.console import Console as Terminal
         from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
 
-        columns = (TextColumn("{task.description:<9}"), BarColumn(), TaskProgressColumn(),
-                   TextColumn("{task.fields[eta]}"), TextColumn("[dim]{task.fields[figures]}"))
+        columns = (
+            TextColumn("{task.description:<9}"),
+            BarColumn(),
+            TaskProgressColumn(),
+            TextColumn("{task.fields[eta]}"),
+            TextColumn("[dim]{task.fields[figures]}"),
+        )
         self._progress = Progress(*columns, console=Terminal(stderr=True), transient=True)
         self._tasks: dict[str, Any] = {}
         self._shown = 0.0

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Generator
-from dataclasses import asdict, dataclass, field as dataclass_field
+from dataclasses import asdict, dataclass
+from dataclasses import field as dataclass_field
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from fields.budget import Budget
 from fields.cameras import Cameras
 from fields.distill import distill
 from fields.errors import UserError
-from fields.field import Field
+from fields.field import Field, Kind
 from fields.field_file import field_header, save_field
 from fields.progress import Progress
 from fields.run_folder import RunFolder
@@ -58,25 +59,47 @@ def new_student(teacher: Field, settings: ConvertSettings) -> Field:
     """
     kind = settings.kind or teacher.kind
     if kind not in KINDS:
-        raise UserError("E-USAGE-KIND", "unknown kind of field", got=kind, expected=" ".join(KINDS), fix="choose one")
-    made = Field.create(settings.backend, teacher.space, kind, preset=settings.preset,  # type: ignore[arg-type]
-                        settings=settings.settings, seed=settings.seed)
+        raise UserError(
+            "E-USAGE-KIND", "unknown kind of field", got=kind, expected=" ".join(KINDS), fix="choose one"
+        )
+    made = Field.create(
+        settings.backend,
+        teacher.space,
+        cast(Kind, kind),
+        preset=settings.preset,
+        settings=settings.settings,
+        seed=settings.seed,
+    )
     return made.to(teacher.device)
 
 
-def convert(teacher: OpenField, settings: ConvertSettings, out: Path, *, force: bool = False,
-            against: Capture | None = None) -> Generator[Progress, None, tuple[dict[str, Any], Comparison]]:
+def convert(
+    teacher: OpenField,
+    settings: ConvertSettings,
+    out: Path,
+    *,
+    force: bool = False,
+    against: Capture | None = None,
+) -> Generator[Progress, None, tuple[dict[str, Any], Comparison]]:
     """Distil the teacher into a new field at `out` and compare the two.
 
     `out` is a field file (.safetensors), or a run folder. The return value is the document of
     report.json and what the pictures are made from.
     """
     student = new_student(teacher.field, settings)
-    record = Record("convert", {"teacher": str(teacher.path), "convert": asdict(settings)}, str(teacher.field.device))
+    record = Record(
+        "convert", {"teacher": str(teacher.path), "convert": asdict(settings)}, str(teacher.field.device)
+    )
     with record.phase("distil"):
         cameras = against.train.cameras if against is not None else _cameras(teacher)
-        yield from distill(teacher.field, student, settings.budget, seed=settings.seed, cameras=cameras,
-                           near=teacher.view.near)
+        yield from distill(
+            teacher.field,
+            student,
+            settings.budget,
+            seed=settings.seed,
+            cameras=cameras,
+            near=teacher.view.near,
+        )
     path = store(student, out, teacher.notes, record, force)
     view = of_capture(against) if against is not None else teacher.view
     shots, photos = comparison_shots(view, against)
@@ -84,8 +107,15 @@ def convert(teacher: OpenField, settings: ConvertSettings, out: Path, *, force: 
         comparison = yield from compare_fields(teacher.field, student, shots, photos)
     document = _document(teacher, student, path, record, comparison)
     if path.parent == out:
-        write_json(out / "run.json", record.document(status="done", metrics=comparison.vs_teacher,
-                                                     parameters=student.parameter_count, bytes=path.stat().st_size))
+        write_json(
+            out / "run.json",
+            record.document(
+                status="done",
+                metrics=comparison.vs_teacher,
+                parameters=student.parameter_count,
+                bytes=path.stat().st_size,
+            ),
+        )
     return document, comparison
 
 
@@ -107,16 +137,30 @@ def store(student: Field, out: Path, notes: dict[str, Any], record: Record, forc
         return folder.field_path
 
 
-def _document(teacher: OpenField, student: Field, path: Path, record: Record, comparison: Comparison) -> dict[str, Any]:
+def _document(
+    teacher: OpenField, student: Field, path: Path, record: Record, comparison: Comparison
+) -> dict[str, Any]:
     def about(field: Field, file: Path, role: str) -> dict[str, Any]:
-        return {"file": str(file), "backend": field.name, "kind": field.kind, "parameters": field.parameter_count,
-                "bytes": file.stat().st_size, "ms_per_frame": comparison.ms_per_frame[role]}
+        return {
+            "file": str(file),
+            "backend": field.name,
+            "kind": field.kind,
+            "parameters": field.parameter_count,
+            "bytes": file.stat().st_size,
+            "ms_per_frame": comparison.ms_per_frame[role],
+        }
 
     return {
-        "teacher": about(teacher.field, teacher.path, "teacher"), "student": about(student, path, "student"),
-        "seconds": record.values["seconds"], "vs_teacher": comparison.vs_teacher, "vs_photos": comparison.vs_photos,
-        "fog": comparison.fog, "bytes": path.stat().st_size, "ms_per_frame": comparison.ms_per_frame["student"],
-        "hardware": record.values["hardware"], "versions": record.values["versions"],
+        "teacher": about(teacher.field, teacher.path, "teacher"),
+        "student": about(student, path, "student"),
+        "seconds": record.values["seconds"],
+        "vs_teacher": comparison.vs_teacher,
+        "vs_photos": comparison.vs_photos,
+        "fog": comparison.fog,
+        "bytes": path.stat().st_size,
+        "ms_per_frame": comparison.ms_per_frame["student"],
+        "hardware": record.values["hardware"],
+        "versions": record.values["versions"],
     }
 
 
@@ -125,8 +169,10 @@ def write_report(folder: Path, document: dict[str, Any], comparison: Comparison)
     write_json(folder / "report.json", document)
     teacher, student = document["teacher"], document["student"]
     title = f"{teacher['backend']} → {student['backend']}"
-    lead = (f"A {teacher['kind']} field in representation {teacher['backend']} was distilled into {student['backend']} "
-            f"({student['kind']}) in {sum(document['seconds'].values()):.0f} seconds.")
+    lead = (
+        f"A {teacher['kind']} field in representation {teacher['backend']} was distilled into "
+        f"{student['backend']} ({student['kind']}) in {sum(document['seconds'].values()):.0f} seconds."
+    )
     sections = [headline(document), figures_table(document), pictures_section(comparison)]
     write_bytes(folder / "report.html", report.page(title, lead, sections))
 
@@ -134,13 +180,18 @@ def write_report(folder: Path, document: dict[str, Any], comparison: Comparison)
 def headline(document: dict[str, Any]) -> str:
     """The figures that matter most, large."""
     closeness = document["vs_teacher"]
-    return report.cards([
-        (f"{closeness['psnr']:.1f} dB", "PSNR of the student against its teacher"),
-        (f"{closeness['ssim']:.3f}", "SSIM against the teacher"),
-        (f"{100 * closeness['depth']:.2f} %", "depth error on solid pixels, of the scene's diagonal"),
-        (f"{document['fog']:.4f}", "fog: opacity where the teacher sees nothing"),
-        (report.size_text(document["bytes"]), f"file, the teacher has {report.size_text(document['teacher']['bytes'])}"),
-    ])
+    return report.cards(
+        [
+            (f"{closeness['psnr']:.1f} dB", "PSNR of the student against its teacher"),
+            (f"{closeness['ssim']:.3f}", "SSIM against the teacher"),
+            (f"{100 * closeness['depth']:.2f} %", "depth error on solid pixels, of the scene's diagonal"),
+            (f"{document['fog']:.4f}", "fog: opacity where the teacher sees nothing"),
+            (
+                report.size_text(document["bytes"]),
+                f"file, the teacher has {report.size_text(document['teacher']['bytes'])}",
+            ),
+        ]
+    )
 
 
 def figures_table(document: dict[str, Any]) -> str:
@@ -149,10 +200,24 @@ def figures_table(document: dict[str, Any]) -> str:
     rows = []
     for role in ("teacher", "student"):
         about = document[role]
-        row = [role, about["backend"], about["kind"], f"{about['parameters']:,}", report.size_text(about["bytes"]),
-               f"{about['ms_per_frame']:.0f} ms"]
+        row = [
+            role,
+            about["backend"],
+            about["kind"],
+            f"{about['parameters']:,}",
+            report.size_text(about["bytes"]),
+            f"{about['ms_per_frame']:.0f} ms",
+        ]
         rows.append([*row, f"{photos[role + '_psnr']:.2f} dB"] if photos else row)
-    head = ["", "representation", "kind", "parameters", "file", "a frame", *(["PSNR to photos"] if photos else [])]
+    head = [
+        "",
+        "representation",
+        "kind",
+        "parameters",
+        "file",
+        "a frame",
+        *(["PSNR to photos"] if photos else []),
+    ]
     return report.section("Figures", report.table(head, rows))
 
 
@@ -161,16 +226,24 @@ def pictures_section(comparison: Comparison) -> str:
     looks = comparison.looks[:: max(1, len(comparison.looks) // _PICTURED)][:_PICTURED]
     limit = error_limit([error_map(look.teacher["rgb"], look.student["rgb"]) for look in looks])
     rows = [report.row(_figures(look, limit), look.name) for look in looks]
-    scale = report.legend("heat", "0", f"{limit:.2f}", "mean absolute difference of the colours, which go from 0 to 1")
-    return report.section("Side by side", scale, *rows, text="Every view was seen by neither field during distillation.")
+    scale = report.legend(
+        "heat", "0", f"{limit:.2f}", "mean absolute difference of the colours, which go from 0 to 1"
+    )
+    return report.section(
+        "Side by side", scale, *rows, text="None of these views was used for the conversion."
+    )
 
 
 def _figures(look: Look, limit: float) -> list[str]:
     span = depth_range(look.teacher["depth"], look.teacher["opacity"])
     parts = [] if look.photo is None else [report.figure(look.photo, "photo")]
     return [
-        *parts, report.figure(look.teacher["rgb"], "teacher"), report.figure(look.student["rgb"], "student"),
+        *parts,
+        report.figure(look.teacher["rgb"], "teacher"),
+        report.figure(look.student["rgb"], "student"),
         report.figure(heat(error_map(look.teacher["rgb"], look.student["rgb"]), limit), "difference"),
-        *(report.figure(depth_picture(side["depth"], side["opacity"], span), f"depth, {name}")
-          for name, side in (("teacher", look.teacher), ("student", look.student))),
+        *(
+            report.figure(depth_picture(side["depth"], side["opacity"], span), f"depth, {name}")
+            for name, side in (("teacher", look.teacher), ("student", look.student))
+        ),
     ]

@@ -14,7 +14,9 @@ def pick_device(name: str) -> str:
         UserError: `E-USAGE-DEVICE`, `E-ENV-CUDA`.
     """
     if name.partition(":")[0] not in DEVICES or (":" in name and not name.removeprefix("cuda:").isdecimal()):
-        raise UserError("E-USAGE-DEVICE", "unknown device", got=name, expected=" ".join(DEVICES), fix="use --device auto")
+        raise UserError(
+            "E-USAGE-DEVICE", "unknown device", got=name, expected=" ".join(DEVICES), fix="use --device auto"
+        )
     if name == "cpu":
         return name
     import torch
@@ -24,6 +26,11 @@ def pick_device(name: str) -> str:
         return "cuda" if count else "cpu"
     if int(name.partition(":")[2] or 0) >= count:
         built = f"torch {torch.__version__}"
-        raise UserError("E-ENV-CUDA", "no such GPU", got=f"{count} usable GPUs ({built})", expected=f"one for {name}",
-                        fix="use --device auto, and see fieldscape doctor")
+        raise UserError(
+            "E-ENV-CUDA",
+            "no such GPU",
+            got=f"{count} usable GPUs ({built})",
+            expected=f"one for {name}",
+            fix="use --device auto, and see fieldscape doctor",
+        )
     return name

@@ -9,14 +9,26 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from importlib import import_module, util
 
-from .hardware import free_memory, memory_total, native_level, package_version, processor, program_version, usable_cores
+from .hardware import (
+    free_memory,
+    memory_total,
+    native_level,
+    package_version,
+    processor,
+    program_version,
+    usable_cores,
+)
 from .report import size_text
 
 OK, MISSING, PROBLEM = "ok", "absent", "problem"
 _POINTS = 8192
 _MIN_MEMORY = 4 * 2**30
-_EXTRAS = {"video": ("imageio_ffmpeg", "films (.mp4)"), "texture": ("xatlas", "textured meshes"),
-           "viewer": ("viser", "the live viewer"), "cluster": ("ray", "work on several machines")}
+_EXTRAS = {
+    "video": ("imageio_ffmpeg", "films (.mp4)"),
+    "texture": ("xatlas", "textured meshes"),
+    "viewer": ("viser", "the live viewer"),
+    "cluster": ("ray", "work on several machines"),
+}
 
 
 @dataclass(frozen=True)
@@ -36,8 +48,20 @@ class Check:
 
 def examine() -> Iterator[Check]:
     """Every check in turn; none of them raises."""
-    for check in (_program, _torch, _machine, _native, _speed, _gpu, _cuda_kernels, _tinycudann, _nerfacc, _extras,
-                  _backends, _temporary):
+    for check in (
+        _program,
+        _torch,
+        _machine,
+        _native,
+        _speed,
+        _gpu,
+        _cuda_kernels,
+        _tinycudann,
+        _nerfacc,
+        _extras,
+        _backends,
+        _temporary,
+    ):
         yield _guarded(check)
 
 
@@ -45,8 +69,12 @@ def _guarded(check: Callable[[], Check]) -> Check:
     try:
         return check()
     except Exception as error:
-        return Check(check.__name__.lstrip("_"), PROBLEM, f"{type(error).__name__}: {error}",
-                     "reinstall fieldscape and its dependencies")
+        return Check(
+            check.__name__.lstrip("_"),
+            PROBLEM,
+            f"{type(error).__name__}: {error}",
+            "reinstall fieldscape and its dependencies",
+        )
 
 
 def _program() -> Check:
@@ -66,7 +94,8 @@ def _torch() -> Check:
 
 def _machine() -> Check:
     free, total = free_memory(), memory_total()
-    text = f"{processor()}, {usable_cores()} cores, {size_text(min(free, total))} of {size_text(total)} memory free"
+    memory = f"{size_text(min(free, total))} of {size_text(total)} memory free"
+    text = f"{processor()}, {usable_cores()} cores, {memory}"
     if free < _MIN_MEMORY:
         return Check("machine", PROBLEM, text, "close other programs, or use --preset tiny and --downscale")
     return Check("machine", OK, text)
@@ -77,8 +106,12 @@ def _native() -> Check:
     if os.environ.get("FIELDSCAPE_NATIVE") == "0":
         return Check("native", MISSING, "switched off by FIELDSCAPE_NATIVE=0", "unset it")
     if level is None:
-        return Check("native", PROBLEM, f"CPU kernels are missing ({reason}): everything runs 10 to 50 times slower",
-                     "install a C++20 compiler and reinstall fieldscape from source, or use a published wheel")
+        return Check(
+            "native",
+            PROBLEM,
+            f"CPU kernels are missing ({reason}): everything runs 10 to 50 times slower",
+            "install a C++20 compiler and reinstall fieldscape from source, or use a published wheel",
+        )
     return Check("native", OK, f"CPU kernels, {level} instructions")
 
 
@@ -106,7 +139,9 @@ def _speed() -> Check:
         ours = rate(0.1)
         with reference_only():
             reference = rate(0.1)
-    text = f"{ours:.1f} M points/s through hash grid and network, {ours / reference:.1f}x the PyTorch reference"
+    text = (
+        f"{ours:.1f} M points/s through hash grid and network, {ours / reference:.1f}x the PyTorch reference"
+    )
     if native_level()[0] is not None and ours < 2 * reference:
         return Check("speed", PROBLEM, text, "other work may hold the processor: try again when it is idle")
     return Check("speed", OK, text)
@@ -119,10 +154,18 @@ def _gpu() -> Check:
         name, memory = torch.cuda.get_device_name(), torch.cuda.get_device_properties(0).total_memory
         return Check("gpu", OK, f"{name}, {size_text(memory)}, CUDA {torch.version.cuda}")
     if torch.version.cuda is None:
-        return Check("gpu", MISSING, "torch was built without CUDA: everything runs on the CPU",
-                     "with an NVIDIA GPU, install a CUDA build of torch")
-    return Check("gpu", MISSING, f"torch is built for CUDA {torch.version.cuda}, but no GPU answers",
-                 "check nvidia-smi and the driver")
+        return Check(
+            "gpu",
+            MISSING,
+            "torch was built without CUDA: everything runs on the CPU",
+            "with an NVIDIA GPU, install a CUDA build of torch",
+        )
+    return Check(
+        "gpu",
+        MISSING,
+        f"torch is built for CUDA {torch.version.cuda}, but no GPU answers",
+        "check nvidia-smi and the driver",
+    )
 
 
 def _cuda_kernels() -> Check:
@@ -135,24 +178,35 @@ def _cuda_kernels() -> Check:
         return Check("cuda kernels", OK, "built")
     if not torch.cuda.is_available():
         return Check("cuda kernels", MISSING, "not built, and no GPU would use them")
-    return Check("cuda kernels", PROBLEM, f"not built ({reason}): the GPU runs the PyTorch reference",
-                 "install nvcc of torch's CUDA version and reinstall fieldscape from source")
+    return Check(
+        "cuda kernels",
+        PROBLEM,
+        f"not built ({reason}): the GPU runs the PyTorch reference",
+        "install nvcc of torch's CUDA version and reinstall fieldscape from source",
+    )
 
 
 def _tinycudann() -> Check:
-    return _accelerator("tinycudann", "an optional accelerator; our own kernels do without",
-                        "pip install git+https://github.com/NVlabs/tiny-cuda-nn/#subdirectory=bindings/torch")
+    return _accelerator(
+        "tinycudann",
+        "an optional accelerator; our own kernels do without",
+        "pip install git+https://github.com/NVlabs/tiny-cuda-nn/#subdirectory=bindings/torch",
+    )
 
 
 def _nerfacc() -> Check:
-    return _accelerator("nerfacc", "an optional accelerator on a GPU; our own kernels do without", "pip install nerfacc")
+    return _accelerator(
+        "nerfacc", "an optional accelerator on a GPU; our own kernels do without", "pip install nerfacc"
+    )
 
 
 def _accelerator(name: str, purpose: str, install: str) -> Check:
     import torch
 
     if util.find_spec(name) is None:
-        return Check(name, MISSING, f"not installed ({purpose})", install if torch.cuda.is_available() else "")
+        return Check(
+            name, MISSING, f"not installed ({purpose})", install if torch.cuda.is_available() else ""
+        )
     if not torch.cuda.is_available():
         return Check(name, MISSING, f"{package_version(name) or 'installed'}, not used without a GPU")
     try:
@@ -163,8 +217,10 @@ def _accelerator(name: str, purpose: str, install: str) -> Check:
 
 
 def _extras() -> Check:
-    states = [f"{extra} {'yes' if util.find_spec(module) else 'no'} ({purpose})"
-              for extra, (module, purpose) in _EXTRAS.items()]
+    states = [
+        f"{extra} {'yes' if util.find_spec(module) else 'no'} ({purpose})"
+        for extra, (module, purpose) in _EXTRAS.items()
+    ]
     missing = [extra for extra, (module, _) in _EXTRAS.items() if util.find_spec(module) is None]
     fix = f"pip install 'fieldscape[{','.join(missing)}]' for the rest" if missing else ""
     return Check("extras", MISSING if missing else OK, ", ".join(states), fix)

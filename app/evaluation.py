@@ -16,8 +16,9 @@ from .meshing import MeshOptions, mesh_steps
 from .source import Source, views_of
 
 
-def evaluate(field: Field, source: Source, split: str = "test", resolution: int = 256
-             ) -> Generator[Progress, None, dict[str, Any]]:
+def evaluate(
+    field: Field, source: Source, split: str = "test", resolution: int = 256
+) -> Generator[Progress, None, dict[str, Any]]:
     """The document of `fieldscape eval`, as a generator's return value.
 
     Raises:
@@ -29,20 +30,29 @@ def evaluate(field: Field, source: Source, split: str = "test", resolution: int 
     return (yield from against_photos(field, capture, split, name=source.name))
 
 
-def against_photos(field: Field, capture: Capture, split: str = "test", index: Sequence[int] | None = None,
-                   name: str = "") -> Generator[Progress, None, dict[str, Any]]:
+def against_photos(
+    field: Field, capture: Capture, split: str = "test", index: Sequence[int] | None = None, name: str = ""
+) -> Generator[Progress, None, dict[str, Any]]:
     """PSNR and SSIM of every view of a split (or of those in `index`) and their means."""
     views, started = capture.split(split), time.perf_counter()
     chosen = range(len(views)) if index is None else index
     rows: list[dict[str, Any]] = []
     for number, view in enumerate(chosen, 1):
         background = capture.background_value
-        picture = render_view(field, views.cameras, view, background=background, near=capture.near)["rgb"].cpu()
+        picture = render_view(field, views.cameras, view, background=background, near=capture.near)[
+            "rgb"
+        ].cpu()
         photo = views.image(view, background)
         rows.append({"name": views.names[view], "psnr": psnr(picture, photo), "ssim": ssim(picture, photo)})
         elapsed = time.perf_counter() - started
-        yield Progress(number, len(chosen), "evaluate", elapsed, elapsed / number * (len(chosen) - number),
-                       metrics={"psnr": mean_of(rows, "psnr")})
+        yield Progress(
+            number,
+            len(chosen),
+            "evaluate",
+            elapsed,
+            elapsed / number * (len(chosen) - number),
+            metrics={"psnr": mean_of(rows, "psnr")},
+        )
     means = {key: mean_of(rows, key) for key in ("psnr", "ssim")}
     return {"source": name, "split": split, "views": rows, "mean": means}
 

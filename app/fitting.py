@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Generator
-from dataclasses import asdict, dataclass, field as dataclass_field, replace
+from dataclasses import asdict, dataclass, replace
+from dataclasses import field as dataclass_field
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from fields.budget import Budget
 from fields.errors import UserError
-from fields.field import Field
+from fields.field import Field, Kind
 from fields.field_file import field_header
 from fields.fit import FitState, fit_images
 from fields.fit_sdf import fit_sdf
@@ -57,22 +58,37 @@ def new_field(source: Source, settings: FitSettings) -> Field:
     """
     kind = settings.kind or ("sdf" if source.is_mesh else "density")
     if kind not in KINDS:
-        raise UserError("E-USAGE-KIND", "unknown kind of field", got=kind, expected=" ".join(KINDS), fix="choose one")
+        raise UserError(
+            "E-USAGE-KIND", "unknown kind of field", got=kind, expected=" ".join(KINDS), fix="choose one"
+        )
     if source.mesh is not None and kind != "sdf":
-        raise UserError("E-USAGE-KIND", "a mesh is fitted by its distances", where=source.name, got=kind, expected="sdf",
-                        fix="use --kind sdf, then fieldscape convert --kind density")
+        raise UserError(
+            "E-USAGE-KIND",
+            "a mesh is fitted by its distances",
+            where=source.name,
+            got=kind,
+            expected="sdf",
+            fix="use --kind sdf, then fieldscape convert --kind density",
+        )
     if source.capture is not None:
         space = Space(source.capture.bounds, source.capture.contraction)
     else:
         assert source.mesh is not None
         space = Space(source.mesh.bounds)
-    made = Field.create(settings.backend, space, kind, preset=settings.preset,  # type: ignore[arg-type]
-                        settings=settings.settings, seed=settings.seed)
+    made = Field.create(
+        settings.backend,
+        space,
+        cast(Kind, kind),
+        preset=settings.preset,
+        settings=settings.settings,
+        seed=settings.seed,
+    )
     return made.to(settings.device)
 
 
-def fit_steps(field: Field, source: Source, settings: FitSettings, state: FitState | None = None
-              ) -> Generator[Progress, None, None]:
+def fit_steps(
+    field: Field, source: Source, settings: FitSettings, state: FitState | None = None
+) -> Generator[Progress, None, None]:
     """Fit in place to whatever the source is."""
     if source.mesh is not None:
         return fit_sdf(field, source.mesh, settings.budget, seed=settings.seed, state=state)
@@ -96,12 +112,19 @@ def recorded_settings(record: dict[str, Any] | None, out: Path) -> FitSettings:
     try:
         return FitSettings(**(record or {})["settings"]["fit"])
     except (KeyError, TypeError):
-        raise UserError("E-USAGE-RESUME", "nothing to resume", where=out, got="no record of a fit",
-                        expected="a folder made by fieldscape fit", fix="start without --resume") from None
+        raise UserError(
+            "E-USAGE-RESUME",
+            "nothing to resume",
+            where=out,
+            got="no record of a fit",
+            expected="a folder made by fieldscape fit",
+            fix="start without --resume",
+        ) from None
 
 
-def fit_run(source: Source, settings: FitSettings, out: Path, *, resume: bool = False, force: bool = False
-            ) -> Generator[Progress, None, dict[str, Any]]:
+def fit_run(
+    source: Source, settings: FitSettings, out: Path, *, resume: bool = False, force: bool = False
+) -> Generator[Progress, None, dict[str, Any]]:
     """Fit into a run folder; the return value is its record.
 
     A state is stored every 20 seconds of work, and when the generator is closed before its end.
@@ -112,8 +135,11 @@ def fit_run(source: Source, settings: FitSettings, out: Path, *, resume: bool = 
     field = new_field(source, settings)
     with RunFolder(out, resume=resume, force=force) as folder:
         before = folder.read_record() if resume else None
-        state = _restored(folder, field, settings) if resume else FitState(field, settings.seed)
+        found = folder.load_state() if resume else None
+        state = FitState(field, settings.seed) if found is None else FitState.restore(field, found.tensors)
         record = Record("fit", {"source": source.name, "fit": asdict(settings)}, settings.device, before)
+        record.values["seconds"].setdefault("load", round(source.seconds, 3))
+        record.values["skipped_states"] = list(found.skipped) if found is not None else []
         notes = notes_of(source)
         run = _Run(folder, field, state, record, notes, source)
         return (yield from run.go(settings))
@@ -122,8 +148,15 @@ def fit_run(source: Source, settings: FitSettings, out: Path, *, resume: bool = 
 class _Run:
     """One fit in its folder."""
 
-    def __init__(self, folder: RunFolder, field: Field, state: FitState, record: Record, notes: dict[str, Any],
-                 source: Source) -> None:
+    def __init__(
+        self,
+        folder: RunFolder,
+        field: Field,
+        state: FitState,
+        record: Record,
+        notes: dict[str, Any],
+        source: Source,
+    ) -> None:
         self.folder, self.field, self.state, self.record = folder, field, state, record
         self.notes, self.source = notes, source
 
@@ -135,13 +168,18 @@ class _Run:
         with self.record.phase("evaluate"):
             metrics = yield from self._measure()
         path = self.folder.save_field(dict(self.field.state_dict()), field_header(self.field, self.notes))
-        document = self.record.document(status="done", steps=self.state.step, metrics=metrics, loss=self.state.loss,
-                                        bytes=path.stat().st_size)
+        document = self.record.document(
+            status="done",
+            steps=self.state.step,
+            metrics=metrics,
+            loss=self.state.loss,
+            bytes=path.stat().st_size,
+        )
         self.folder.write_record(document)
         return document
 
     def _fit(self, settings: FitSettings) -> Generator[Progress, None, None]:
-        saved, meter = time.monotonic(), _RayMeter()
+        saved, meter = time.monotonic(), _RayMeter(self.state)
         try:
             for progress in fit_steps(self.field, self.source, settings, self.state):
                 if time.monotonic() - saved > _STATE_SECONDS:
@@ -156,7 +194,9 @@ class _Run:
 
     def _save_state(self, status: str) -> None:
         self.folder.save_state(self.state.step, self.state.tensors(), {"notes": self.notes})
-        self.folder.write_record(self.record.document(status=status, steps=self.state.step, loss=self.state.loss))
+        self.folder.write_record(
+            self.record.document(status=status, steps=self.state.step, loss=self.state.loss)
+        )
 
     def _measure(self) -> Generator[Progress, None, dict[str, Any]]:
         """A quick look at quality: a few test views, or the distance's own error."""
@@ -172,33 +212,26 @@ class _Run:
 
 
 class _RayMeter:
-    """Adds rays per second to the reports of a fit."""
+    """Adds rays per second to the reports of a fit that goes on from `state`."""
 
-    def __init__(self) -> None:
-        self._step, self._seconds, self._total = 0, 0.0, 0.0
-        self._start: float | None = None
+    def __init__(self, state: FitState) -> None:
+        self._step, self._seconds, self._start, self._total = state.step, state.elapsed, state.elapsed, 0.0
 
     @property
     def rate(self) -> float:
         """Rays per second over the whole run."""
-        spent = self._seconds - (self._start or 0.0)
+        spent = self._seconds - self._start
         return self._total / spent if spent > 0 else 0.0
 
     def seen(self, progress: Progress) -> Progress:
+        """The report with its rays a step turned into rays per second."""
         rays = progress.metrics.get("rays")
         if rays is None:
             return progress
         metrics = {name: value for name, value in progress.metrics.items() if name != "rays"}
-        if self._start is None:
-            self._start = self._seconds = progress.seconds
-        elif progress.seconds > self._seconds:
+        if progress.seconds > self._seconds:
             made = rays * (progress.step - self._step)
             metrics["rays/s"] = made / (progress.seconds - self._seconds)
             self._total += made
         self._step, self._seconds = progress.step, progress.seconds
         return replace(progress, metrics=metrics)
-
-
-def _restored(folder: RunFolder, field: Field, settings: FitSettings) -> FitState:
-    found = folder.load_state()
-    return FitState(field, settings.seed) if found is None else FitState.restore(field, found.tensors)

@@ -40,9 +40,13 @@ def hardware(device: str = "cpu") -> dict[str, Any]:
 
     native, reason = native_level()
     found: dict[str, Any] = {
-        "processor": processor(), "cores": usable_cores(), "threads": torch.get_num_threads(),
-        "memory_bytes": memory_total(), "system": f"{platform.system()} {platform.machine()}",
-        "native": native or f"none ({reason})", "device": device,
+        "processor": processor(),
+        "cores": usable_cores(),
+        "threads": torch.get_num_threads(),
+        "memory_bytes": memory_total(),
+        "system": f"{platform.system()} {platform.machine()}",
+        "native": native or f"none ({reason})",
+        "device": device,
     }
     if device.startswith("cuda"):
         found["gpu"] = torch.cuda.get_device_name(torch.device(device))

@@ -31,8 +31,9 @@ class MeshOptions:
     keep: float = 0.0
 
 
-def mesh_steps(field: Field, options: MeshOptions, notes: dict[str, Any] | None = None
-               ) -> Generator[Progress, None, Mesh]:
+def mesh_steps(
+    field: Field, options: MeshOptions, notes: dict[str, Any] | None = None
+) -> Generator[Progress, None, Mesh]:
     """The field's surface in the capture's own coordinates, as a generator's return value.
 
     Raises:
@@ -42,7 +43,11 @@ def mesh_steps(field: Field, options: MeshOptions, notes: dict[str, Any] | None 
     level = options.level if options.level is not None else level_of(field, bounds)
     is_sdf = field.kind == "sdf"
     mesh = yield from extract_mesh_steps(
-        field.evaluate_geometry, bounds, options.resolution, level=level, inside="negative" if is_sdf else "positive",
+        field.evaluate_geometry,
+        bounds,
+        options.resolution,
+        level=level,
+        inside="negative" if is_sdf else "positive",
         occupied=None if is_sdf else field.occupancy.occupied,
     )
     if options.keep > 0:
@@ -50,12 +55,14 @@ def mesh_steps(field: Field, options: MeshOptions, notes: dict[str, Any] | None 
     if options.faces is not None:
         mesh = simplify(mesh, options.faces)
     if options.color == "vertex":
-        mesh = vertex_colors(mesh, lambda x, directions: field.evaluate(x, directions).rgb, device=field.device)
+        mesh = vertex_colors(
+            mesh, lambda x, directions: field.evaluate(x, directions).rgb, device=field.device
+        )
     return _unwarped(mesh, field, notes or {})
 
 
 def level_of(field: Field, bounds: Tensor) -> float:
-    """Zero of a distance; for a density, where a marching step is half opaque or the field's own threshold."""
+    """Zero of a distance; of a density, where a marching step is half opaque or the field's own threshold."""
     if field.kind == "sdf":
         return 0.0
     generator = torch.Generator().manual_seed(0)
@@ -73,8 +80,13 @@ def _cropped(field: Field, crop: list[list[float]] | None) -> Tensor:
     box = torch.tensor(crop, device=bounds.device)
     both = torch.stack([torch.maximum(bounds[0], box[0]), torch.minimum(bounds[1], box[1])])
     if not bool((both[0] < both[1]).all()):
-        raise UserError("E-USAGE-BOUNDS", "--crop leaves nothing of the field's box", got=crop,
-                        expected=f"a box that meets {bounds.tolist()}", fix="correct the crop box")
+        raise UserError(
+            "E-USAGE-BOUNDS",
+            "--crop leaves nothing of the field's box",
+            got=crop,
+            expected=f"a box that meets {bounds.tolist()}",
+            fix="correct the crop box",
+        )
     return both
 
 
@@ -88,4 +100,6 @@ def _unwarped(mesh: Mesh, field: Field, notes: dict[str, Any]) -> Mesh:
     z = 2 * near / (vertices[:, 2] - 1)
     across = -vertices[:, :2] * z[:, None] / (2 * torch.tensor(lens))
     # NDC depth grows away from the camera, as -z: the warp mirrors, and corners must run the other way round.
-    return replace(mesh, vertices=torch.cat([across, z[:, None]], dim=1).float().numpy(), faces=mesh.faces[:, ::-1])
+    return replace(
+        mesh, vertices=torch.cat([across, z[:, None]], dim=1).float().numpy(), faces=mesh.faces[:, ::-1]
+    )

@@ -18,9 +18,20 @@ def check_name(text: str, option: str = "--out") -> Path:
     """
     long = [part for part in Path(text).parts if len(part.encode(errors="surrogateescape")) > _NAME_BYTES]
     if not text.strip() or "\0" in text or long:
-        got = "an empty name" if not text.strip() else "a NUL character" if "\0" in text else f"{len(long[0])} letters"
-        raise UserError("E-USAGE-NAME", f"{option} cannot be a file name", got=got,
-                        expected=f"names of 1 to {_NAME_BYTES} bytes", fix="choose another name")
+        got = (
+            "an empty name"
+            if not text.strip()
+            else "a NUL character"
+            if "\0" in text
+            else f"{len(long[0])} letters"
+        )
+        raise UserError(
+            "E-USAGE-NAME",
+            f"{option} cannot be a file name",
+            got=got,
+            expected=f"names of 1 to {_NAME_BYTES} bytes",
+            fix="choose another name",
+        )
     return Path(text)
 
 
@@ -32,11 +43,22 @@ def check_file(text: str, suffixes: tuple[str, ...], force: bool) -> Path:
     """
     path = check_name(text)
     if text.endswith(("/", os.sep)) or path.is_dir():
-        raise UserError("E-USAGE-NAME", "--out is a folder", where=path, expected=f"a file, {' '.join(suffixes)}",
-                        fix=f"add a file name, such as result{suffixes[0]}")
+        raise UserError(
+            "E-USAGE-NAME",
+            "--out is a folder",
+            where=path,
+            expected=f"a file, {' '.join(suffixes)}",
+            fix=f"add a file name, such as result{suffixes[0]}",
+        )
     if path.suffix.lower() not in suffixes:
-        raise UserError("E-USAGE-FORMAT", "--out has a format that is not written", where=path,
-                        got=path.suffix or "no suffix", expected=" ".join(suffixes), fix="change the suffix")
+        raise UserError(
+            "E-USAGE-FORMAT",
+            "--out has a format that is not written",
+            where=path,
+            got=path.suffix or "no suffix",
+            expected=" ".join(suffixes),
+            fix="change the suffix",
+        )
     if path.exists() and not force:
         raise _exists(path, "a new file")
     check_writable(path)
@@ -68,9 +90,14 @@ def check_writable(path: Path) -> None:
     while not place.exists() and place != place.parent:
         place = place.parent
     if not place.is_dir() or not os.access(place, os.W_OK | os.X_OK):
-        raise UserError("E-ENV-WRITE", "cannot write here", where=place, expected="a writable folder",
-                        got="a file" if place.is_file() else "a folder without write permission",
-                        fix="choose another --out")
+        raise UserError(
+            "E-ENV-WRITE",
+            "cannot write here",
+            where=place,
+            expected="a writable folder",
+            got="a file" if place.is_file() else "a folder without write permission",
+            fix="choose another --out",
+        )
 
 
 def check_apart(out: Path, *inputs: str | os.PathLike[str]) -> None:
@@ -81,10 +108,20 @@ def check_apart(out: Path, *inputs: str | os.PathLike[str]) -> None:
     """
     for source in inputs:
         if out.exists() and Path(source).exists() and os.path.samefile(out, source):
-            raise UserError("E-USAGE-SAME", "output is the input", where=out, expected="another place",
-                            fix="choose another --out")
+            raise UserError(
+                "E-USAGE-SAME",
+                "output is the input",
+                where=out,
+                expected="another place",
+                fix="choose another --out",
+            )
 
 
 def _exists(path: Path, expected: str) -> UserError:
-    return UserError("E-USAGE-EXISTS", "output exists already", where=path, expected=expected,
-                     fix="replace it by --force, or choose another --out")
+    return UserError(
+        "E-USAGE-EXISTS",
+        "output exists already",
+        where=path,
+        expected=expected,
+        fix="replace it by --force, or choose another --out",
+    )

@@ -25,8 +25,13 @@ def duration(text: str, option: str = "--time") -> float:
     match = _DURATION.fullmatch(text.strip())
     seconds = float(match[1]) * _UNITS[match[2]] if match else math.nan
     if not 0 < seconds <= _LONGEST:
-        raise UserError("E-USAGE-TIME", f"{option} is not a duration", got=repr(text),
-                        expected="such as 60s, 5m or 1h, at most a week", fix=f"write {option} 60s")
+        raise UserError(
+            "E-USAGE-TIME",
+            f"{option} is not a duration",
+            got=repr(text),
+            expected="such as 60s, 5m or 1h, at most a week",
+            fix=f"write {option} 60s",
+        )
     return seconds
 
 
@@ -39,8 +44,13 @@ def size(text: str, option: str = "--size") -> tuple[int, int]:
     match = _SIZE.fullmatch(text.strip().lower())
     width, height = (int(match[1]), int(match[2])) if match else (0, 0)
     if not (1 <= width <= _LARGEST_SIDE and 1 <= height <= _LARGEST_SIDE):
-        raise UserError("E-USAGE-SIZE", f"{option} is not a picture size", got=repr(text),
-                        expected=f"WIDTHxHEIGHT, each from 1 to {_LARGEST_SIDE}", fix=f"write {option} 640x480")
+        raise UserError(
+            "E-USAGE-SIZE",
+            f"{option} is not a picture size",
+            got=repr(text),
+            expected=f"WIDTHxHEIGHT, each from 1 to {_LARGEST_SIDE}",
+            fix=f"write {option} 640x480",
+        )
     return width, height
 
 
@@ -56,9 +66,13 @@ def numbers(text: str, count: int, option: str) -> list[float]:
     except ValueError:
         values = []
     if len(values) != count or not all(math.isfinite(value) for value in values):
-        raise UserError("E-USAGE-NUMBERS", f"{option} is not {count} numbers", got=repr(text),
-                        expected=f"{count} finite numbers with commas between them",
-                        fix=f"write {option} {','.join('0' * count)} with your numbers")
+        raise UserError(
+            "E-USAGE-NUMBERS",
+            f"{option} is not {count} numbers",
+            got=repr(text),
+            expected=f"{count} finite numbers with commas between them",
+            fix=f"write {option} {','.join('0' * count)} with your numbers",
+        )
     return values
 
 
@@ -71,9 +85,13 @@ def box(text: str, option: str = "--bounds") -> list[list[float]]:
     values = numbers(text, 6, option)
     low, high = values[:3], values[3:]
     if not all(a < b for a, b in zip(low, high, strict=True)):
-        raise UserError("E-USAGE-BOUNDS", f"{option} is not a box", got=text,
-                        expected="every low coordinate below its high one",
-                        fix="give x0,y0,z0,x1,y1,z1 with x0 < x1, y0 < y1, z0 < z1")
+        raise UserError(
+            "E-USAGE-BOUNDS",
+            f"{option} is not a box",
+            got=text,
+            expected="every low coordinate below its high one",
+            fix="give x0,y0,z0,x1,y1,z1 with x0 < x1, y0 < y1, z0 < z1",
+        )
     return [low, high]
 
 
@@ -88,19 +106,33 @@ def settings(pairs: Iterable[str], backend: str) -> dict[str, object]:
     for pair in pairs:
         key, equals, value = pair.partition("=")
         if not equals or not _SETTING_KEY.fullmatch(key):
-            raise UserError("E-USAGE-SET", "--set is not key=value", got=repr(pair), expected="key=value",
-                            fix="write for example --set log2_entries=15")
+            raise UserError(
+                "E-USAGE-SET",
+                "--set is not key=value",
+                got=repr(pair),
+                expected="key=value",
+                fix="write for example --set log2_entries=15",
+            )
         target = found
         if composed:
             part, dot, key = key.partition(".")
             if not dot or part not in backend.split("+"):
-                raise UserError("E-USAGE-SET", "--set does not say which part it is for", got=repr(pair),
-                                expected=f"PART.key=value with PART one of {' '.join(backend.split('+'))}",
-                                fix=f"write --set {backend.split('+')[0]}.{key or part}={value}")
+                raise UserError(
+                    "E-USAGE-SET",
+                    "--set does not say which part it is for",
+                    got=repr(pair),
+                    expected=f"PART.key=value with PART one of {' '.join(backend.split('+'))}",
+                    fix=f"write --set {backend.split('+')[0]}.{key or part}={value}",
+                )
             target = found.setdefault(part, {})  # type: ignore[assignment]
         if key in target:
-            raise UserError("E-USAGE-SET", "--set gives a setting twice", got=key, expected="one value",
-                            fix="keep one of the two")
+            raise UserError(
+                "E-USAGE-SET",
+                "--set gives a setting twice",
+                got=key,
+                expected="one value",
+                fix="keep one of the two",
+            )
         target[key] = value
     return found
 
@@ -114,6 +146,11 @@ def choices(text: str, known: Sequence[str], option: str) -> tuple[str, ...]:
     words = tuple(dict.fromkeys(word.strip() for word in text.split(",") if word.strip()))
     unknown = [word for word in words if word not in known]
     if unknown or not words:
-        raise UserError("E-USAGE-CHOICE", f"{option} has an unknown word", got=repr(unknown[0] if unknown else text),
-                        expected=", ".join(known), fix=f"choose from {', '.join(known)}")
+        raise UserError(
+            "E-USAGE-CHOICE",
+            f"{option} has an unknown word",
+            got=repr(unknown[0] if unknown else text),
+            expected=", ".join(known),
+            fix=f"choose from {', '.join(known)}",
+        )
     return words

@@ -10,8 +10,23 @@ import torch
 from torch import Tensor
 
 # Anchor colours, evenly spaced, between which a map is interpolated.
-_RAINBOW = ("30123b", "4145ab", "4675ed", "39a2fc", "1bcfd4", "24eca6", "61fc6c", "a4fc3b", "d1e834", "f3c63a",
-            "fe9b2d", "f36315", "d93806", "b11901", "7a0402")  # dark blue over green to dark red
+_RAINBOW = (
+    "30123b",
+    "4145ab",
+    "4675ed",
+    "39a2fc",
+    "1bcfd4",
+    "24eca6",
+    "61fc6c",
+    "a4fc3b",
+    "d1e834",
+    "f3c63a",
+    "fe9b2d",
+    "f36315",
+    "d93806",
+    "b11901",
+    "7a0402",
+)  # dark blue over green to dark red
 _HEAT = ("000004", "1c1044", "4f127b", "812581", "b5367a", "e55964", "fb8761", "fec287", "fcfdbf")
 
 
@@ -98,7 +113,49 @@ def jpeg(picture: Tensor, quality: int = 88) -> bytes:
     from PIL import Image
 
     stream = io.BytesIO()
-    Image.fromarray(to_bytes(picture)).save(stream, format="JPEG", quality=quality, subsampling=0, optimize=True)
+    Image.fromarray(to_bytes(picture)).save(
+        stream, format="JPEG", quality=quality, subsampling=0, optimize=True
+    )
+    return stream.getvalue()
+
+
+def cut_out(views: Mapping[str, Tensor]) -> Tensor:
+    """RGBA [H, W, 4] in [0, 1], straight alpha, of `rgb` and `opacity` rendered over black."""
+    alpha = views["opacity"].clamp(0, 1)[..., None]
+    return torch.cat([(views["rgb"] / alpha.clamp_min(1e-3)).clamp(0, 1), alpha], dim=-1).cpu()
+
+
+def trimmed(frames: Sequence[Tensor], margin: float = 0.06) -> list[Tensor]:
+    """RGBA pictures [H, W, 4] of one size, cut to what any shows and a margin (a share of the width)."""
+    shown = torch.stack([frame[..., 3] > 0.05 for frame in frames]).any(dim=0)
+    if not bool(shown.any()):
+        return list(frames)
+    edge = round(margin * shown.shape[1])
+    row, column = shown.any(dim=1).nonzero()[:, 0], shown.any(dim=0).nonzero()[:, 0]
+    rows = slice(max(0, int(row[0]) - edge), int(row[-1]) + 1 + edge)
+    columns = slice(max(0, int(column[0]) - edge), int(column[-1]) + 1 + edge)
+    return [frame[rows, columns] for frame in frames]
+
+
+def webp(frames: Sequence[Tensor], milliseconds: int = 50, quality: int = 88) -> bytes:
+    """A WebP file of one or several (an endless film) pictures [H, W, 3] or [H, W, 4] in [0, 1]."""
+    from PIL import Image
+
+    first, *rest = [Image.fromarray(to_bytes(frame)) for frame in frames]
+    stream = io.BytesIO()
+    if rest:
+        first.save(
+            stream,
+            format="WEBP",
+            save_all=True,
+            append_images=rest,
+            duration=milliseconds,
+            loop=0,
+            quality=quality,
+            method=4,
+        )
+    else:
+        first.save(stream, format="WEBP", quality=quality, method=4)
     return stream.getvalue()
 
 

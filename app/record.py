@@ -16,12 +16,19 @@ RECORD_FORMAT = 1
 class Record:
     """The structured record of one run, kept while it goes on."""
 
-    def __init__(self, command: str, settings: dict[str, Any], device: str, before: dict[str, Any] | None = None) -> None:
+    def __init__(
+        self, command: str, settings: dict[str, Any], device: str, before: dict[str, Any] | None = None
+    ) -> None:
         """`before` is the record that a resumed run goes on from: its seconds count."""
         self.values: dict[str, Any] = {
-            "format": RECORD_FORMAT, "command": command, "status": "running", "settings": settings,
-            "versions": versions(), "hardware": hardware(device),
-            "seconds": dict((before or {}).get("seconds", {})), "metrics": {},
+            "format": RECORD_FORMAT,
+            "command": command,
+            "status": "running",
+            "settings": settings,
+            "versions": versions(),
+            "hardware": hardware(device),
+            "seconds": dict((before or {}).get("seconds", {})),
+            "metrics": {},
         }
 
     @contextmanager

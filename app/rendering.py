@@ -52,8 +52,13 @@ def shots_along(path: str, view: Viewpoint, count: int, size: tuple[int, int] | 
     elif path.endswith(".json"):
         cameras = read_path(Path(path), view, size)
     else:
-        raise UserError("E-USAGE-PATH", "unknown camera path", got=path, expected=f"{' '.join(PATHS)} or a .json file",
-                        fix="use --path orbit")
+        raise UserError(
+            "E-USAGE-PATH",
+            "unknown camera path",
+            got=path,
+            expected=f"{' '.join(PATHS)} or a .json file",
+            fix="use --path orbit",
+        )
     names = tuple(f"{index:04}" for index in range(len(cameras)))
     return Shots(cameras, names, view.background, view.near)
 
@@ -68,11 +73,15 @@ def shots_of(source: str, size: tuple[int, int] | None) -> Shots:
     capture = views_of(open_source(name).require_capture(), split, name)
     views = capture.split(split)
     cameras = views.cameras if size is None else views.cameras.resized(*size)
-    return Shots(cameras, tuple(_safe(text) for text in _distinct(views.names)), capture.background_value, capture.near)
+    return Shots(
+        cameras, tuple(_safe(text) for text in _distinct(views.names)), capture.background_value, capture.near
+    )
 
 
 class Sink(Protocol):
-    """Where finished pictures go."""
+    """Where finished pictures go; `files` names what was written."""
+
+    files: list[str]
 
     def add(self, name: str, pictures: dict[str, Tensor]) -> None:
         """Take the pictures [H, W, 3] of one shot."""
@@ -98,7 +107,9 @@ class PngFolder:
         """Every finished picture is whole, and stays."""
 
 
-def render_to(field: Field, shots: Shots, what: Sequence[str], sink: Sink) -> Generator[Progress, None, dict[str, Any]]:
+def render_to(
+    field: Field, shots: Shots, what: Sequence[str], sink: Sink
+) -> Generator[Progress, None, dict[str, Any]]:
     """Render every shot into `sink`; the return value says how many, how fast, and the span of depths."""
     needed = tuple(dict.fromkeys([*what, *(("opacity",) if {"depth", "normal"} & set(what) else ())]))
     started, span, spent = time.perf_counter(), (0.0, 1.0), 0.0
@@ -106,7 +117,9 @@ def render_to(field: Field, shots: Shots, what: Sequence[str], sink: Sink) -> Ge
     try:
         for index, name in enumerate(shots.names):
             before = time.perf_counter()
-            views = render_view(field, shots.cameras, index, background=shots.background, what=needed, near=shots.near)
+            views = render_view(
+                field, shots.cameras, index, background=shots.background, what=needed, near=shots.near
+            )
             spent += time.perf_counter() - before
             if index == 0 and "depth" in what:
                 span = depth_range(views["depth"], views["opacity"])
@@ -116,8 +129,11 @@ def render_to(field: Field, shots: Shots, what: Sequence[str], sink: Sink) -> Ge
         complete = True
     finally:
         sink.close(complete)
-    return {"frames": len(shots), "ms_per_frame": 1000 * spent / max(1, len(shots)),
-            "depth_span": list(span) if "depth" in what else None}
+    return {
+        "frames": len(shots),
+        "ms_per_frame": 1000 * spent / max(1, len(shots)),
+        "depth_span": list(span) if "depth" in what else None,
+    }
 
 
 def film_frame(pictures: dict[str, Tensor]) -> np.ndarray:
@@ -137,4 +153,6 @@ def _safe(name: str) -> str:
 def _distinct(names: Sequence[str]) -> list[str]:
     """Names with a number before them where two would give the same file."""
     plain = [_safe(name) for name in names]
-    return list(names) if len(set(plain)) == len(plain) else [f"{k:04}_{name}" for k, name in enumerate(plain)]
+    return (
+        list(names) if len(set(plain)) == len(plain) else [f"{k:04}_{name}" for k, name in enumerate(plain)]
+    )

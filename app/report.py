@@ -11,6 +11,8 @@ from torch import Tensor
 
 from .pictures import css_gradient, jpeg
 
+_POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
+
 
 def page(title: str, lead: str, sections: Iterable[str]) -> bytes:
     """A whole HTML document in UTF-8; `title` and `lead` are plain text, sections are HTML."""
@@ -22,7 +24,7 @@ def page(title: str, lead: str, sections: Iterable[str]) -> bytes:
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <meta name="color-scheme" content="light dark">
-<meta http-equiv="Content-Security-Policy" content="default-src 'none'; img-src data:; style-src 'unsafe-inline'">
+<meta http-equiv="Content-Security-Policy" content="{_POLICY}">
 <title>{escape(title)}</title>
 <style>
 {style}</style>
@@ -45,16 +47,20 @@ def section(heading: str, *parts: str, text: str = "") -> str:
 
 def cards(figures: Iterable[tuple[str, str]]) -> str:
     """Large figures, each with what it means: (value, label)."""
-    items = "".join(f"<div class='card'><b>{escape(value)}</b><span>{escape(label)}</span></div>"
-                    for value, label in figures)
+    items = "".join(
+        f"<div class='card'><b>{escape(value)}</b><span>{escape(label)}</span></div>"
+        for value, label in figures
+    )
     return f"<div class='cards'>{items}</div>"
 
 
 def figure(picture: Tensor | str, caption: str, alternative: str = "") -> str:
     """A picture ([H, W, 3] in [0, 1], or a data URI) with its caption."""
     source = picture if isinstance(picture, str) else data_uri(jpeg(picture), "image/jpeg")
-    return (f"<figure><img src='{source}' alt='{escape(alternative or caption, quote=True)}'>"
-            f"<figcaption>{escape(caption)}</figcaption></figure>")
+    return (
+        f"<figure><img src='{source}' alt='{escape(alternative or caption, quote=True)}'>"
+        f"<figcaption>{escape(caption)}</figcaption></figure>"
+    )
 
 
 def row(figures: Sequence[str], label: str = "") -> str:
@@ -63,25 +69,51 @@ def row(figures: Sequence[str], label: str = "") -> str:
     return f"{head}<div class='row' style='--columns:{len(figures)}'>{''.join(figures)}</div>"
 
 
+def hero(figures: Sequence[str]) -> str:
+    """One large figure and a smaller one beside it, at the top of a page."""
+    return f"<div class='hero'>{''.join(figures)}</div>"
+
+
+def bars(parts: Sequence[tuple[str, float]], unit: str) -> str:
+    """Amounts as one bar of shares with their names below: (name, amount)."""
+    total = sum(amount for _, amount in parts) or 1.0
+    pieces = "".join(
+        f"<i style='flex:{amount / total:.4f};--hue:{225 + 37 * k}'></i>"
+        for k, (_, amount) in enumerate(parts)
+    )
+    names = "".join(
+        f"<li style='--hue:{225 + 37 * k}'>{escape(name)} <b>{amount:.1f} {escape(unit)}</b></li>"
+        for k, (name, amount) in enumerate(parts)
+    )
+    return f"<div class='bar'>{pieces}</div><ul class='shares'>{names}</ul>"
+
+
 def legend(name: str, low: str, high: str, meaning: str) -> str:
     """The scale of the colour map `heat` or `rainbow`."""
-    return (f"<div class='legend'><span>{escape(low)}</span><i style='background:{css_gradient(name)}'></i>"
-            f"<span>{escape(high)}</span><em>{escape(meaning)}</em></div>")
+    return (
+        f"<div class='legend'><span>{escape(low)}</span><i style='background:{css_gradient(name)}'></i>"
+        f"<span>{escape(high)}</span><em>{escape(meaning)}</em></div>"
+    )
 
 
-def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """A table; the first column names the rows."""
+def table(head: Sequence[str], rows: Iterable[Sequence[str]], words: bool = False) -> str:
+    """A table; the first column names the rows. `words`: only the last column holds figures."""
     top = "".join(f"<th scope='col'>{escape(text)}</th>" for text in head)
     body = "".join(
         f"<tr><th scope='row'>{escape(first)}</th>{''.join(f'<td>{escape(text)}</td>' for text in rest)}</tr>"
         for first, *rest in rows
     )
-    return f"<div class='scroll'><table><thead><tr>{top}</tr></thead><tbody>{body}</tbody></table></div>"
+    kind = " class='words'" if words else ""
+    return (
+        f"<div class='scroll'><table{kind}><thead><tr>{top}</tr></thead><tbody>{body}</tbody></table></div>"
+    )
 
 
 def commands(lines: Iterable[tuple[str, str]]) -> str:
     """Commands to try next: (what for, command line)."""
-    items = "".join(f"<li><span>{escape(purpose)}</span><code>{escape(line)}</code></li>" for purpose, line in lines)
+    items = "".join(
+        f"<li><span>{escape(purpose)}</span><code>{escape(line)}</code></li>" for purpose, line in lines
+    )
     return f"<ul class='commands'>{items}</ul>"
 
 

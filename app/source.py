@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -33,6 +34,7 @@ class Source:
     name: str
     capture: Capture | None = None
     mesh: MeshSDF | None = None
+    seconds: float = 0.0  # that reading took
 
     @property
     def is_mesh(self) -> bool:
@@ -52,16 +54,26 @@ class Source:
             UserError: `E-USAGE-SOURCE` for a mesh.
         """
         if self.capture is None:
-            raise UserError("E-USAGE-SOURCE", "this needs photos", where=self.name, got="a mesh",
-                            expected="a capture folder", fix=f"name a capture, or {SAMPLE}")
+            raise UserError(
+                "E-USAGE-SOURCE",
+                "this needs photos",
+                where=self.name,
+                got="a mesh",
+                expected="a capture folder",
+                fix=f"name a capture, or {SAMPLE}",
+            )
         return self.capture
 
 
 def names_mesh(text: str) -> bool:
     """Whether SOURCE is taken for a mesh file: anything with a suffix that is not a folder or .json."""
     path = Path(text)
-    return bool(path.suffix) and path.suffix.lower() != ".json" and not path.is_dir() and (
-        path.is_file() or path.suffix.lower() in _mesh_suffixes())
+    return (
+        bool(path.suffix)
+        and path.suffix.lower() != ".json"
+        and not path.is_dir()
+        and (path.is_file() or path.suffix.lower() in _mesh_suffixes())
+    )
 
 
 def open_source(text: str, options: SourceOptions | None = None) -> Source:
@@ -70,17 +82,29 @@ def open_source(text: str, options: SourceOptions | None = None) -> Source:
     Raises:
         UserError: whatever `data.load_views` or `data.meshes.load_mesh` refuse.
     """
-    options = options or SourceOptions()
+    start = time.perf_counter()
+    found = _open(text, options or SourceOptions())
+    return replace(found, seconds=time.perf_counter() - start)
+
+
+def _open(text: str, options: SourceOptions) -> Source:
     if text == SAMPLE:
         return Source(text, capture=_sample(options))
     if "\0" in text:
-        raise UserError("E-DATA-NOTFOUND", "no such source", got="a name with a NUL character",
-                        expected="a capture folder or a mesh file", fix="check the name")
+        raise UserError(
+            "E-DATA-NOTFOUND",
+            "no such source",
+            got="a name with a NUL character",
+            expected="a capture folder or a mesh file",
+            fix="check the name",
+        )
     if names_mesh(text):
         return Source(text, mesh=_mesh(text, options))
     from data import load_views
 
-    capture = load_views(text, bounds=options.bounds, downscale=options.downscale, allow_missing=options.allow_missing)
+    capture = load_views(
+        text, bounds=options.bounds, downscale=options.downscale, allow_missing=options.allow_missing
+    )
     return Source(text, capture=capture)
 
 
@@ -96,10 +120,18 @@ def views_of(capture: Capture, split: str, name: str) -> Capture:
     Raises:
         UserError: `E-USAGE-SPLIT`.
     """
-    present = [known for known in SPLITS if getattr(capture, known) is not None and len(getattr(capture, known))]
+    present = [
+        known for known in SPLITS if getattr(capture, known) is not None and len(getattr(capture, known))
+    ]
     if split not in present:
-        raise UserError("E-USAGE-SPLIT", "source has no such split", where=name, got=split,
-                        expected=" ".join(present), fix=f"use --split {present[0]}")
+        raise UserError(
+            "E-USAGE-SPLIT",
+            "source has no such split",
+            where=name,
+            got=split,
+            expected=" ".join(present),
+            fix=f"use --split {present[0]}",
+        )
     return capture
 
 

@@ -10,7 +10,7 @@ from typing import Any
 from torch import Tensor
 
 from fields.errors import UserError
-from fields.safeio import write_with
+from fields.safeio import write_bytes
 
 from .rendering import film_frame
 
@@ -26,9 +26,13 @@ def require_ffmpeg() -> Any:
 
         imageio_ffmpeg.get_ffmpeg_exe()
     except (ImportError, RuntimeError, OSError) as error:
-        raise UserError("E-ENV-VIDEO", "no video encoder", got=str(error) or type(error).__name__,
-                        expected="the extra 'video'", fix="pip install 'fieldscape[video]', or name a folder "
-                        "for PNG files") from None
+        raise UserError(
+            "E-ENV-VIDEO",
+            "no video encoder",
+            got=str(error) or type(error).__name__,
+            expected="the extra 'video'",
+            fix="pip install 'fieldscape[video]', or name a folder for PNG files",
+        ) from None
     return imageio_ffmpeg
 
 
@@ -48,8 +52,15 @@ class Film:
         frame = film_frame(pictures)
         if self._writer is None:
             size = (frame.shape[1], frame.shape[0])
-            self._writer = self._module.write_frames(self._draft, size, fps=self._fps, codec="libx264", quality=8,
-                                                     macro_block_size=2, ffmpeg_log_level="error")
+            self._writer = self._module.write_frames(
+                self._draft,
+                size,
+                fps=self._fps,
+                codec="libx264",
+                quality=8,
+                macro_block_size=2,
+                ffmpeg_log_level="error",
+            )
             self._writer.send(None)
         self._writer.send(frame.tobytes())
 
@@ -58,9 +69,6 @@ class Film:
         if self._writer is not None:
             self._writer.close()
         if complete:
-            write_with(self._path, self._copy)
+            write_bytes(self._path, Path(self._draft).read_bytes())
             self.files.append(self._path.name)
         self._folder.cleanup()
-
-    def _copy(self, target: str) -> None:
-        Path(target).write_bytes(Path(self._draft).read_bytes())

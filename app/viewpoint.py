@@ -1,4 +1,4 @@
-"""From where a field is looked at when no cameras are named: remembered in its file, or found from its box."""
+"""From where a field is looked at when no cameras are named: remembered in its file, or from its box."""
 
 from __future__ import annotations
 
@@ -65,9 +65,16 @@ def of_capture(capture: Capture) -> Viewpoint:
     height = (offset @ up) / offset.norm(dim=1).clamp_min(1e-9)
     elevation = float(torch.asin(height.clamp(-1, 1)).median()) if focus.inward else 0.0
     return Viewpoint(
-        centre.tolist(), up.tolist(), focus.distance, elevation,
-        (cameras.focal / cameras.size).median(dim=0).values.tolist(), focus.inward, capture.near,
-        capture.background_value, cameras.ndc_near, cameras.size[0].tolist(),
+        centre.tolist(),
+        up.tolist(),
+        focus.distance,
+        elevation,
+        (cameras.focal / cameras.size).median(dim=0).values.tolist(),
+        focus.inward,
+        capture.near,
+        capture.background_value,
+        cameras.ndc_near,
+        cameras.size[0].tolist(),
     )
 
 
@@ -82,8 +89,13 @@ def of_field(field: Field, notes: dict[str, Any]) -> Viewpoint:
     low, high = field.space.bounds.cpu()
     reach = 0.5 * float((high - low).norm()) * (0.75 if field.kind == "sdf" else 0.9)
     focal = 0.5 / math.tan(_FIELD_OF_VIEW / 2)
-    return Viewpoint(((low + high) / 2).tolist(), [0.0, 1.0, 0.0], reach / math.sin(_FIELD_OF_VIEW / 2), _ELEVATION,
-                     [focal, focal])
+    return Viewpoint(
+        ((low + high) / 2).tolist(),
+        [0.0, 1.0, 0.0],
+        reach / math.sin(_FIELD_OF_VIEW / 2),
+        _ELEVATION,
+        [focal, focal],
+    )
 
 
 def up_axis(cameras: Cameras) -> Tensor:
@@ -91,8 +103,15 @@ def up_axis(cameras: Cameras) -> Tensor:
 
     The cameras' mean up decides the sign, and the axis where all of them look the same way.
     """
-    right, mean = cameras.camera_to_world[:, :, 0].double(), cameras.camera_to_world[:, :, 1].double().mean(dim=0)
-    mean = torch.nn.functional.normalize(mean, dim=0) if float(mean.norm()) > 1e-6 else torch.tensor([0.0, 1.0, 0.0]).double()
+    right, mean = (
+        cameras.camera_to_world[:, :, 0].double(),
+        cameras.camera_to_world[:, :, 1].double().mean(dim=0),
+    )
+    mean = (
+        torch.nn.functional.normalize(mean, dim=0)
+        if float(mean.norm()) > 1e-6
+        else torch.tensor([0.0, 1.0, 0.0]).double()
+    )
     tilt = torch.eye(3, dtype=torch.float64) - torch.outer(mean, mean)
     spread = right.T @ right / len(right) + _LEVEL * tilt
     axis = torch.linalg.eigh(spread).eigenvectors[:, 0]
@@ -125,7 +144,10 @@ def _path(view: Viewpoint, turn: Tensor, elevation: Tensor, size: tuple[int, int
     else:
         first, second, up = _frame(torch.tensor(view.up))
         flat = elevation.cos()[:, None]
-        outward = flat * (turn.cos()[:, None] * first + turn.sin()[:, None] * second) + elevation.sin()[:, None] * up
+        outward = (
+            flat * (turn.cos()[:, None] * first + turn.sin()[:, None] * second)
+            + elevation.sin()[:, None] * up
+        )
         if view.inward:
             poses = look_at(centre + view.distance * outward, centre, up)
         else:

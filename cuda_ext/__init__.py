@@ -1,7 +1,7 @@
 """Operators of Fieldscape: one Python face each, a PyTorch reference, CPU and CUDA kernels."""
 
 from .adam import Adam, ParameterGroup
-from .composite import composite, keep_first, visible
+from .composite import composite, visible
 from .engine import quiet_torch, reference_only
 from .harmonics import spherical_harmonics
 from .hash_grid import HashGrid, hash_grid

@@ -85,24 +85,6 @@ def _visible_reference(density: Tensor, start: Tensor, end: Tensor, offsets: Ten
     return count, light * torch.exp(-spent)
 
 
-def keep_first(count: Tensor, offsets: Tensor, start: Tensor, end: Tensor, x: Tensor
-               ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-    """The first count [R] samples of every ray: ray [S], start [S], end [S], offsets [R + 1], x [S, 3]."""
-    rays = offsets.shape[0] - 1
-    count = expect("keep_first", "count", count, (rays,), x, torch.int32)
-    kept = torch.zeros_like(offsets)
-    torch.cumsum(count, 0, out=kept[1:])
-    total = int(kept[-1])
-    if native_for(x.device):
-        ray = torch.empty(total, dtype=torch.int64, device=x.device)
-        out = start.new_empty(total), start.new_empty(total), x.new_empty(total, 3)
-        launch("keep_first", x.device, offsets, kept, rays, start, end, x, ray, *out)
-        return ray, out[0], out[1], kept, out[2]
-    ray = torch.repeat_interleave(torch.arange(rays, device=x.device), count.long())
-    index = offsets[ray] + torch.arange(total, device=x.device) - kept[ray]
-    return ray, start[index], end[index], kept, x[index]
-
-
 LIBRARY.define("composite(Tensor density, Tensor rgb, Tensor start, Tensor end, Tensor offsets, Tensor background)"
                " -> (Tensor, Tensor, Tensor, Tensor)")
 LIBRARY.define("composite_backward(Tensor rgb, Tensor start, Tensor end, Tensor offsets, Tensor background,"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -83,7 +84,7 @@ def march(origins: Tensor, directions: Tensor, t: Tensor, t_end: Tensor, bits: T
         raise ValueError(f"march: limit {limit}, step {space.step}: expected 1 to 2^20 and a positive step")
     if not native_for(origins.device):
         return march_reference(origins, directions, t, t_end, bits, space, limit)
-    starts, ends = t.new_empty(count * limit), t.new_empty(count * limit)
+    starts, ends = _scratch(count * limit, t.device)
     counts = torch.empty(count, dtype=torch.int32, device=t.device)
     box = space.box
     launch("march", t.device, origins, directions, count, box.ctypes.data, int(space.unbounded), bits, coarse,
@@ -95,6 +96,17 @@ def march(origins: Tensor, directions: Tensor, t: Tensor, t_end: Tensor, bits: T
     start, end, x = t.new_empty(total), t.new_empty(total), t.new_empty(total, 3)
     launch("march_pack", t.device, origins, directions, count, limit, starts, ends, offsets, ray, start, end, x)
     return ray, start, end, offsets, x, t
+
+
+_kept = threading.local()
+
+
+def _scratch(size: int, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Two float buffers that outlive the call: fresh ones would cost more page faults than marching does."""
+    buffers: dict[torch.device, Tensor] = _kept.__dict__.setdefault("buffers", {})
+    if device not in buffers or buffers[device].shape[1] < size:
+        buffers[device] = torch.empty(2, size, device=device)
+    return buffers[device][0], buffers[device][1]
 
 
 def march_reference(origins: Tensor, directions: Tensor, t: Tensor, t_end: Tensor, bits: Tensor,

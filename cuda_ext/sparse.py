@@ -58,13 +58,13 @@ class SparseIndex:
         return torch.where(known & (slot >= 0) & (slot < count), slot, -1)
 
     def vertices(self, count: int) -> Tensor:
-        """Vertices [count, 3] int64 (x, y, z) by row: what the index was made of."""
+        """Vertices [count, 3] int64 (x, y, z) by row: what the index was made of (0 for rows without one)."""
         found = torch.zeros(count, 3, dtype=torch.int64, device=self.blocks.device)
-        block = (self.blocks >= 0).nonzero()  # z, y, x
-        names = self.blocks[tuple(block.T)].long()
-        inside = (self.slots[names] >= 0).nonzero()  # block, z, y, x
+        block = ((self.blocks >= 0) & (self.blocks < self.slots.shape[0])).nonzero()  # z, y, x
+        slots = self.slots[self.blocks[tuple(block.T)].long()]
+        inside = ((slots >= 0) & (slots < count)).nonzero()  # block, z, y, x
         vertex = (block[inside[:, 0]] * BLOCK + inside[:, 1:]).flip(1)
-        found[self.slots[names][tuple(inside.T)].long()] = vertex
+        found[slots[tuple(inside.T)].long()] = vertex.clamp(max=self.resolution - 1)
         return found
 
 

@@ -33,10 +33,15 @@ class ViewMLP(nn.Module):
 
     def forward(self, features: Tensor, directions: Tensor, index: Tensor | None = None) -> Tensor:
         """rgb [N, 3] in (0, 1). `directions` [N, 3], or [R, 3] with `index` [N] choosing rows."""
-        harmonics = spherical_harmonics(directions, _DIRECTION_DEGREE)
+        harmonics = self.harmonics(directions)
         if index is not None:
             harmonics = harmonics.index_select(0, index)
         return torch.sigmoid(mlp(torch.cat([features, harmonics], dim=1), self.weights, self.widths))
+
+    @staticmethod
+    def harmonics(directions: Tensor) -> Tensor:
+        """What the network sees of unit view directions [N, 3]: [N, 16]."""
+        return spherical_harmonics(directions, _DIRECTION_DEGREE)
 
     def parameter_groups(self) -> list[ParameterGroup]:
         return [ParameterGroup([self.weights], 5e-3, decay=1e-6)]

@@ -14,13 +14,14 @@ import torch
 from torch import Tensor
 
 from cuda_ext import Adam, composite, quiet_torch
+from cuda_ext.render_loss import reached
 
 from .budget import Budget, decayed_rate
 from .cameras import Cameras, Rays, look_at
 from .field import Field
 from .guard import NaNGuard
 from .progress import Progress
-from .render import sample_rays
+from .render import STOP_LIGHT, march_rays
 from .samples import Samples
 
 REPORT_STEPS = 16
@@ -98,8 +99,9 @@ class _Distillation:
     def step(self, step: int, level: Level, rate: float) -> None:
         rays = self._draw()
         jitter = torch.rand(len(rays), generator=self.generator).to(rays.origins.device)
-        samples, x, marched = sample_rays(self.teacher, rays, jitter, self.near)
-        self.rays = int(min(max(self.rays * min(max(_SAMPLES / max(1, marched), 0.5), 1.5), _MIN_RAYS), _MAX_RAYS))
+        samples, x = march_rays(self.teacher, rays, jitter, self.near)
+        growth = _SAMPLES / max(1, len(x))
+        self.rays = int(min(max(self.rays * min(max(growth, 0.5), 1.5), _MIN_RAYS), _MAX_RAYS))
         if not len(x):
             return
         loss = self._loss(rays, samples, x, level) + self._volume_loss(level)
@@ -120,6 +122,9 @@ class _Distillation:
         with torch.no_grad():
             wanted = self.teacher.features(x)
             density = self.teacher.density_of(wanted, x)
+            seen = reached(density, samples.start, samples.end, samples.offsets, samples.ray, STOP_LIGHT)
+            samples, x = samples.take(seen), x.index_select(0, seen)
+            wanted, density = wanted.index_select(0, seen), density.index_select(0, seen)
             rgb = self.teacher.color_of(wanted, rays.view_directions, samples.ray)
         features = self.student.features(x)
         student_density = self.student.density_of(features, x)

@@ -28,6 +28,7 @@ _EXIT_BY_PREFIX = (
     ("E-ENV", ExitCode.ENVIRONMENT),
     ("E-NAN", ExitCode.NAN),
     ("E-USAGE", ExitCode.USAGE),
+    ("E-BUG", ExitCode.BUG),
 )
 
 

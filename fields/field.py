@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from cuda_ext import ParameterGroup
+from cuda_ext.render_loss import ClampedExp
 
 from .appearance import SHColor, ViewMLP
 from .backends import build_backend
@@ -36,22 +37,6 @@ class FieldOutput:
     rgb: Tensor  # [N, 3] in [0, 1]
 
 
-class _ClampedExp(torch.autograd.Function):
-    """exp with its argument clamped above; past the clamp the gradient only leads back down."""
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor) -> Tensor:
-        y = torch.exp(x.clamp_max(MAX_LOG_DENSITY))
-        ctx.save_for_backward(x, y)
-        return y
-
-    @staticmethod
-    def backward(ctx: Any, gy: Tensor) -> Tensor:
-        x, y = ctx.saved_tensors
-        gx = gy * y
-        return torch.where((x >= MAX_LOG_DENSITY) & (gx < 0), torch.zeros_like(gx), gx)
-
-
 @final
 class Field(nn.Module):
     """Density (radiance) or signed-distance field over a `Space`.
@@ -75,7 +60,10 @@ class Field(nn.Module):
         """A new field: `name` is a key of `BACKENDS` or keys joined by `+`; `settings` override the preset."""
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            return cls(name, build_backend(name, preset, settings or {}), space, kind)
+            backend = build_backend(name, preset, settings or {})
+            if kind == "sdf":
+                backend.begin_as_distance()
+            return cls(name, backend, space, kind)
 
     @property
     def device(self) -> torch.device:
@@ -97,7 +85,7 @@ class Field(nn.Module):
     def density_of(self, features: Tensor, x: Tensor) -> Tensor:
         """Density [N] per scene unit of features at x inside the domain."""
         if self.kind == "density":
-            return _ClampedExp.apply(features[:, 0]) / self.space.extent
+            return ClampedExp.apply(features[:, 0], MAX_LOG_DENSITY) / self.space.extent
         return laplace_density(self.geometry(features, x), self.beta)
 
     @property

@@ -16,11 +16,12 @@ from .cameras import Rays
 from .field import Field
 from .guard import NaNGuard
 from .progress import Progress
-from .render import render_samples, sample_rays
+from .render import march_rays, pixel_loss
 from .views import Capture
 
 REPORT_STEPS = 16
 _GRID_STEPS = 32  # between two updates of the occupancy grid
+_WARM_STEPS, _FIRST_BATCH = 512, 0.2
 _MIN_RAYS, _MAX_RAYS = 64, 1 << 15
 
 
@@ -144,10 +145,9 @@ def _step(field: Field, source: PixelSource, state: FitState, options: FitOption
     rays, wanted, behind = source.draw(state.rays)
     rays, wanted, behind = rays.to(field.device), wanted.to(field.device), behind.to(field.device)
     jitter = torch.rand(len(rays), generator=state.generator).to(field.device)
-    samples, x, marched = sample_rays(field, rays, jitter, options.near)
-    if marched:
-        color, _, _ = render_samples(field, rays, samples, x, behind)
-        loss = torch.nn.functional.mse_loss(color, wanted)
+    samples, x = march_rays(field, rays, jitter, options.near)
+    if len(x):
+        loss = pixel_loss(field, rays, samples, x, wanted, behind)
         penalty = field.backend.penalty()
         total = loss if penalty is None else loss + penalty
         total.backward()
@@ -155,8 +155,14 @@ def _step(field: Field, source: PixelSource, state: FitState, options: FitOption
             state.optimiser.step(rate * state.guard.rate)
         value = float(loss.detach())
         state.loss = value if state.loss == 0 else 0.98 * state.loss + 0.02 * value
-    growth = options.samples / max(1, marched)
+    wanted_samples = options.samples * min(1.0, _FIRST_BATCH + step_share(state.step))
+    growth = wanted_samples / max(1, len(x))
     state.rays = int(min(max(state.rays * min(max(growth, 0.5), 1.5), _MIN_RAYS), _MAX_RAYS))
+
+
+def step_share(step: int) -> float:
+    """How far the warm-up is, in [0, 1]: small batches are enough to carve out empty space."""
+    return min(1.0, step / _WARM_STEPS)
 
 
 def _report(state: FitState, budget: Budget) -> Progress:

@@ -11,12 +11,14 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from cuda_ext import quiet_torch
+
 from .budget import Budget, decayed_rate
 from .field import Field
 from .fit import REPORT_STEPS, FitState
 from .progress import Progress
+from .sdf_gradient import sdf_gradient
 
-_TETRAHEDRON = ((1.0, -1.0, -1.0), (-1.0, -1.0, 1.0), (-1.0, 1.0, -1.0), (1.0, 1.0, 1.0))
 _BETA_STEPS = 0.5  # width of the rendered surface after a fit, in marching steps
 
 
@@ -33,19 +35,19 @@ class SDFOptions:
     """What a fit of distances may vary; lengths are shares of the longest side of the field's box.
 
     `tolerance`: errors count relative to the distance plus this. `eikonal` weighs the squared
-    deviation of the gradient's length from one, at a `eikonal_share` of the points, from differences over
-    `eikonal_step` to either side.
+    deviation of the gradient's length from one at a share `eikonal_share` of the points, from differences
+    over `eikonal_reach`; it doubles the cost of a step, and smooths what few steps leave rough.
     """
 
     batch: int = 1 << 14
     tolerance: float = 0.01
     eikonal: float = 0.0
     eikonal_share: float = 0.125
-    eikonal_step: float = 1 / 512
+    eikonal_reach: float = 1 / 512
 
 
-def fit_sdf(field: Field, source: DistanceSource, budget: Budget, *, seed: int = 0, state: FitState | None = None,
-            options: SDFOptions | None = None) -> Generator[Progress, None, None]:
+def fit_sdf(field: Field, source: DistanceSource, budget: Budget, *, seed: int = 0,
+            state: FitState | None = None, options: SDFOptions | None = None) -> Generator[Progress, None, None]:
     """Fit `field`, of kind `sdf`, in place to the distances of `source`; yields every 16 steps.
 
     Only geometry is fitted: the appearance network stays as it is. Ends after the budget, with `log_beta` set
@@ -67,7 +69,8 @@ def fit_sdf(field: Field, source: DistanceSource, budget: Budget, *, seed: int =
         if field.backend.grow(fraction):
             state.renew_optimiser()
             _spare_appearance(state)
-        _step(field, source, state, options, decayed_rate(fraction))
+        with quiet_torch():
+            _step(field, source, state, options, decayed_rate(fraction))
         state.step += 1
         state.elapsed = time.perf_counter() - started
         if state.step % REPORT_STEPS == 0:
@@ -86,16 +89,12 @@ def sdf_loss(field: Field, x: Tensor, sdf: Tensor, tolerance: float) -> Tensor:
     return error.mean()
 
 
-def eikonal_loss(field: Field, x: Tensor, step: float) -> Tensor:
+def eikonal_loss(field: Field, x: Tensor, reach: float) -> Tensor:
     """Mean of (|gradient| - 1)^2 at x [N, 3] (Gropp et al. 2020, equation 2).
 
-    The gradient comes from four values around x, `step` scene units off along each axis: below
-    about half a grid cell, differences of float32 values are noise.
+    `reach`: see `sdf_gradient`, scene units.
     """
-    corners = torch.tensor(_TETRAHEDRON, device=x.device)
-    around = (x[:, None] + step * corners).reshape(-1, 3)
-    values = field.sdf(around).view(-1, len(corners), 1)
-    gradient = (values * corners).sum(dim=1) / (len(corners) * step)
+    gradient = sdf_gradient(field, x, reach)
     return (torch.sqrt((gradient * gradient).sum(dim=-1) + 1e-12) - 1).square().mean()
 
 
@@ -106,7 +105,8 @@ def _step(field: Field, source: DistanceSource, state: FitState, options: SDFOpt
     total = loss
     if options.eikonal > 0:
         some = x[: math.ceil(options.eikonal_share * len(x))]
-        total = total + options.eikonal * eikonal_loss(field, some, options.eikonal_step * field.space.extent)
+        reach = options.eikonal_reach * field.space.extent
+        total = total + options.eikonal * eikonal_loss(field, some, reach)
     penalty = field.backend.penalty()
     if penalty is not None:
         total = total + penalty
@@ -118,7 +118,7 @@ def _step(field: Field, source: DistanceSource, state: FitState, options: SDFOpt
 
 
 def _spare_appearance(state: FitState) -> None:
-    """No weight decay: where nothing else gives a gradient, Adam would make full steps of it, down to zero."""
+    """No weight decay: where nothing else gives a gradient, Adam makes full steps of it, down to zero."""
     for group in state.optimiser.groups:
         group.decay = 0.0
 

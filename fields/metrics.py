@@ -39,4 +39,4 @@ def ssim(a: Tensor, b: Tensor) -> float:
 
 def _check(name: str, a: Tensor, b: Tensor) -> None:
     if a.shape != b.shape or a.numel() == 0:
-        raise ValueError(f"{name}: shapes {list(a.shape)} and {list(b.shape)}, expected equal ones with pixels")
+        raise ValueError(f"{name}: shapes {list(a.shape)} and {list(b.shape)}, expected the same pixels")

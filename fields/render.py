@@ -8,10 +8,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from cuda_ext import composite, keep_first, visible
+from cuda_ext import composite
+from cuda_ext.render_loss import DensityRule, reached, render_loss
 
+from .appearance import ViewMLP
 from .cameras import Cameras, Rays
-from .field import Field
+from .field import MAX_LOG_DENSITY, Field
 from .samples import Samples
 
 # A ray ends when less light than this is left; samples it cannot reach are dropped.
@@ -32,30 +34,41 @@ class RayOutput:
     samples: int = 0  # field evaluations spent
 
 
-def sample_rays(field: Field, rays: Rays, jitter: Tensor | float, near: float) -> tuple[Samples, Tensor, int]:
-    """The samples of rays that light reaches, their positions x [S, 3], and how many were looked at.
+def march_rays(field: Field, rays: Rays, jitter: Tensor | float, near: float) -> tuple[Samples, Tensor]:
+    """All samples of rays in occupied cells, and their positions x [S, 3].
 
     `jitter` in [0, 1) moves each ray's first sample by part of a step.
     """
     start, end = field.space.clip(rays.origins, rays.directions, near)
-    start = start + jitter * field.space.step
-    samples, x, _ = field.occupancy.sample(rays, start, end, _MAX_SAMPLES)
-    with torch.no_grad():
-        density = field.density_of(field.features(x), x)
-    light = torch.ones(len(rays), device=x.device)
-    count, _ = visible(density, samples.start, samples.end, samples.offsets, light, STOP_LIGHT)
-    ray, first, last, offsets, kept = keep_first(count, samples.offsets, samples.start, samples.end, x)
-    return Samples(ray, first, last, offsets), kept, len(x)
+    samples, x, _ = field.occupancy.sample(rays, start + jitter * field.space.step, end, _MAX_SAMPLES)
+    return samples, x
 
 
 def render_samples(field: Field, rays: Rays, samples: Samples, x: Tensor, background: Tensor
-                   ) -> tuple[Tensor, Tensor, Tensor]:
-    """Colour [R, 3], opacity [R] and depth [R] of rays from given samples, with gradients."""
+                   ) -> tuple[Tensor, Tensor, Tensor, int]:
+    """Colour [R, 3], opacity [R] and depth [R] of rays from given samples, with gradients.
+
+    Samples that no light reaches get neither colour nor gradient; the last value counts the others.
+    """
     features = field.features(x)
     density = field.density_of(features, x)
-    rgb = field.color_of(features, rays.view_directions, samples.ray)
-    color, opacity, depth, _ = composite(density, rgb, samples.start, samples.end, samples.offsets, background)
-    return color, opacity, depth
+    seen = reached(density, samples.start, samples.end, samples.offsets, samples.ray, STOP_LIGHT)
+    samples = samples.take(seen)
+    rgb = field.color_of(features.index_select(0, seen), rays.view_directions, samples.ray)
+    color, opacity, depth, _ = composite(
+        density.index_select(0, seen), rgb, samples.start, samples.end, samples.offsets, background
+    )
+    return color, opacity, depth, len(seen)
+
+
+def pixel_loss(field: Field, rays: Rays, samples: Samples, x: Tensor, wanted: Tensor, background: Tensor) -> Tensor:
+    """Mean squared error of the rays' colours against `wanted` [R, 3], 0-dim, with gradients."""
+    appearance = field.appearance
+    if field.kind != "density" or not isinstance(appearance, ViewMLP):
+        return torch.nn.functional.mse_loss(render_samples(field, rays, samples, x, background)[0], wanted)
+    rule = DensityRule(MAX_LOG_DENSITY, 1 / field.space.extent, STOP_LIGHT)
+    return render_loss(field.features(x), appearance.harmonics(rays.view_directions), appearance.weights,
+                       appearance.widths, samples.start, samples.end, samples.offsets, wanted, background, rule)
 
 
 @torch.no_grad()

@@ -33,10 +33,11 @@ class Samples:
         """World positions of the midpoints, [S, 3]."""
         return origins[self.ray] + self.middle[:, None] * directions[self.ray]
 
-    def keep(self, mask: Tensor) -> Samples:
-        """The samples where `mask` [S] holds; rays stay, some may become empty."""
-        ray = self.ray[mask]
-        return Samples(ray, self.start[mask], self.end[mask], offsets_of(ray, self.ray_count))
+    def take(self, index: Tensor) -> Samples:
+        """The samples at `index` (rising); rays stay, some may become empty."""
+        ray = self.ray.index_select(0, index)
+        return Samples(ray, self.start.index_select(0, index), self.end.index_select(0, index),
+                       offsets_of(ray, self.ray_count))
 
 
 def offsets_of(ray: Tensor, ray_count: int) -> Tensor:

@@ -8,8 +8,8 @@ from torch.nn.functional import normalize
 
 from .field import Field
 
-_CLAY = (0.80, 0.76, 0.71)  # linear
-_KEY, _SKY, _GROUND, _HEAD = 0.75, (0.62, 0.68, 0.78), (0.32, 0.28, 0.25), 0.22
+_CLAY = (0.66, 0.58, 0.50)  # linear
+_AMBIENT, _KEY, _SKY, _GROUND, _HEAD = 0.5, 0.85, (0.62, 0.68, 0.78), (0.32, 0.28, 0.25), 0.22
 _KEY_DIRECTION = (0.45, 0.8, 0.4)  # from the surface to the light, y up
 _GLOSS, _GLOSS_POWER = 0.10, 24.0
 _OCCLUSION_REACH = 0.08  # of the box's extent
@@ -35,7 +35,7 @@ def _shade(field: Field, x: Tensor, normals: Tensor, directions: Tensor) -> Tens
     lit = lit * soft_shadow(field, x, normals, key)
     open_sky = occlusion(field, x, normals)
     up = (0.5 + 0.5 * normals[:, 1:2]) * open_sky[:, None]
-    ambient = 0.55 * (up * x.new_tensor(_SKY) + (open_sky[:, None] - up) * x.new_tensor(_GROUND))
+    ambient = _AMBIENT * (up * x.new_tensor(_SKY) + (open_sky[:, None] - up) * x.new_tensor(_GROUND))
     head = (-(normals * directions).sum(dim=-1)).clamp_min(0)
     half = normalize(key - directions, dim=-1)
     gloss = _GLOSS * lit * (normals * half).sum(dim=-1).clamp_min(0) ** _GLOSS_POWER
@@ -83,4 +83,5 @@ def soft_shadow(field: Field, x: Tensor, normals: Tensor, light: Tensor) -> Tens
 def linear_to_srgb(light: Tensor) -> Tensor:
     """Linear light [..., 3] to sRGB in [0, 1] (IEC 61966-2-1)."""
     light = light.clamp(0, 1)
-    return torch.where(light <= 0.0031308, 12.92 * light, 1.055 * light.clamp_min(0.0031308) ** (1 / 2.4) - 0.055)
+    curve = 1.055 * light.clamp_min(0.0031308) ** (1 / 2.4) - 0.055
+    return torch.where(light <= 0.0031308, 12.92 * light, curve)

@@ -59,6 +59,7 @@ struct Fibre {
   std::unique_ptr<char[]> stack{new char[kStackBytes]};
   State state = State::kDone;
   uint64_t slot = 0; // what a shuffle offers to other lanes
+  int shuffle = 0;   // which one, to tell lanes apart that have diverged
 };
 
 inline bool backwards = false; // order in which the threads of a block take turns
@@ -77,16 +78,25 @@ inline void enter() {
   fibres[current].state = State::kDone;
 }
 
+[[noreturn]] inline void fail(const char* what) {
+  std::fprintf(stderr, "emulated CUDA: %s in block %u, %u\n", what, blockIdx.x, blockIdx.y);
+  std::abort();
+}
+
 // Whether all threads of [first, last) that still run have come to the barrier; then they go on.
 inline bool release(int first, int last, State barrier) {
-  bool any = false;
+  int waiting = 0, done = 0;
   for (int i = first; i < last; ++i) {
-    if (fibres[i].state != State::kDone && fibres[i].state != barrier) return false;
-    any |= fibres[i].state == barrier;
+    waiting += fibres[i].state == barrier;
+    done += fibres[i].state == State::kDone;
   }
-  for (int i = first; i < last && any; ++i)
+  if (!waiting || waiting + done < last - first) return false;
+  if (barrier == State::kAtWarpBarrier && done) fail("a shuffle without all lanes");
+  for (int i = first; i < last; ++i) {
+    if (barrier == State::kAtWarpBarrier && fibres[i].shuffle != fibres[first].shuffle) fail("lanes at different shuffles");
     if (fibres[i].state == barrier) fibres[i].state = State::kReady;
-  return any;
+  }
+  return true;
 }
 
 inline void run_block(int threads) {
@@ -113,15 +123,13 @@ inline void run_block(int threads) {
     progress |= release(0, threads, State::kAtBlockBarrier);
   }
   for (int i = 0; i < threads; ++i)
-    if (fibres[i].state != State::kDone) {
-      std::fprintf(stderr, "emulated CUDA: threads of block %u wait at different barriers\n", blockIdx.x);
-      std::abort();
-    }
+    if (fibres[i].state != State::kDone) fail("threads at different barriers");
 }
 
-// The value that lane `from` of this warp offers; every lane of the warp takes part.
-template <class T> T shuffle(T value, int from) {
+// The value that lane `from` of this warp offers; every lane of the warp takes part in the same shuffle.
+template <class T> T shuffle(T value, int from, int which) {
   static_assert(sizeof(T) <= sizeof(uint64_t));
+  fibres[current].shuffle = which;
   std::memcpy(&fibres[current].slot, &value, sizeof(T));
   wait(State::kAtWarpBarrier);
   T result;
@@ -135,12 +143,12 @@ inline int lane() { return current % kLanes; }
 } // namespace emulated
 
 inline void __syncthreads() { emulated::wait(emulated::State::kAtBlockBarrier); }
-template <class T> T __shfl_sync(unsigned, T value, int from) { return emulated::shuffle(value, from); }
+template <class T> T __shfl_sync(unsigned, T value, int from) { return emulated::shuffle(value, from, from); }
 template <class T> T __shfl_xor_sync(unsigned, T value, int mask) {
-  return emulated::shuffle(value, emulated::lane() ^ mask);
+  return emulated::shuffle(value, emulated::lane() ^ mask, 100 + mask);
 }
 template <class T> T __shfl_up_sync(unsigned, T value, int step) {
-  return emulated::shuffle(value, std::max(emulated::lane() - step, 0));
+  return emulated::shuffle(value, std::max(emulated::lane() - step, 0), 200 + step);
 }
 
 namespace fs {

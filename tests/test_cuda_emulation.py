@@ -1,4 +1,4 @@
-"""The CUDA kernels' own sources, compiled for the CPU and run thread by thread, against the PyTorch reference."""
+"""The CUDA kernels' own sources, run on the CPU thread by thread, against the PyTorch reference."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from kernel_parity import KernelParity, numbers, packed_rays
+from kernel_parity import KernelParity, composite_all, numbers, packed_rays
 
 import cuda_ext
 from cuda_ext import engine
@@ -76,7 +76,8 @@ def device(library: ctypes.CDLL, monkeypatch: pytest.MonkeyPatch) -> Iterator[to
 
 
 class TestEmulated(KernelParity):
-    def test_results_do_not_depend_on_the_order_of_threads(self, device: torch.device, library: ctypes.CDLL) -> None:
+    def test_results_do_not_depend_on_the_order_of_threads(self, device: torch.device, library: ctypes.CDLL
+                                                           ) -> None:
         """A missing barrier would show: threads then read what others have not written yet."""
         widths = (20, 64, 40, 5)
         x, weights = numbers(device, 200, 20), numbers(device, cuda_ext.weight_count(widths), seed=1)
@@ -86,8 +87,8 @@ class TestEmulated(KernelParity):
             library.emulated_order(backwards)
             leaves = [x.clone().requires_grad_(), weights.clone().requires_grad_()]
             y = cuda_ext.mlp(*leaves, widths)
-            color = cuda_ext.composite(*(rays[k] for k in ("density", "rgb", "start", "end", "offsets", "background")))
-            results.append([y.detach(), *torch.autograd.grad(y.square().sum(), leaves), *color])
+            slopes = torch.autograd.grad(y.square().sum(), leaves)
+            results.append([y.detach(), *slopes, *composite_all(rays)])
         assert all(torch.equal(a, b) for a, b in zip(*results, strict=True))
 
     def test_mlp_backward_is_the_same_in_every_run(self, device: torch.device) -> None:

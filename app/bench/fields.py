@@ -26,8 +26,18 @@ _FRAMES = ((400, "frame"), (128, "preview"))
 def fit_contests() -> list[Contest]:
     """One fitting step of every backend on the built-in photos, at its small preset."""
     capture = _capture()
-    return [Contest("fit step", f"{name}, preset small", _fitting(name, capture, _OURS), REFERENCE,
-                    referenced(_fitting(name, capture, _THEIRS)), _OURS, _THEIRS) for name in BACKENDS]
+    return [
+        Contest(
+            "fit step",
+            f"{name}, preset small",
+            _fitting(name, capture, _OURS),
+            REFERENCE,
+            referenced(_fitting(name, capture, _THEIRS)),
+            _OURS,
+            _THEIRS,
+        )
+        for name in BACKENDS
+    ]
 
 
 def render_contests(field: Field | None = None) -> list[Contest]:
@@ -36,16 +46,28 @@ def render_contests(field: Field | None = None) -> list[Contest]:
     found = []
     for side, name in _FRAMES:
         work = _rendering(field, side)
-        found.append(Contest(f"render {name}", f"{field.name}, {side}x{side}", work, REFERENCE, referenced(work)))
+        found.append(
+            Contest(f"render {name}", f"{field.name}, {side}x{side}", work, REFERENCE, referenced(work))
+        )
     return found
 
 
 def convert_contests() -> list[Contest]:
     """One distillation step from a fitted hash field into every other backend."""
     teacher = _fitted("hash", _capture())
-    return [Contest("convert step", f"hash to {name}, preset small", _distilling(teacher, name, _OURS), REFERENCE,
-                    referenced(_distilling(teacher, name, _THEIRS)), _OURS, _THEIRS)
-            for name in BACKENDS if name != "hash"]
+    return [
+        Contest(
+            "convert step",
+            f"hash to {name}, preset small",
+            _distilling(teacher, name, _OURS),
+            REFERENCE,
+            referenced(_distilling(teacher, name, _THEIRS)),
+            _OURS,
+            _THEIRS,
+        )
+        for name in BACKENDS
+        if name != "hash"
+    ]
 
 
 def _capture() -> Capture:

@@ -55,9 +55,12 @@ def _encodings() -> list[Contest]:
         u = torch.rand(_POINTS, 3, generator=generator)
         table = (torch.rand(grid.entries, grid.features, generator=generator) - 0.5).requires_grad_()
         weights = (torch.rand(weight_count(_WIDTHS), generator=generator) - 0.5).requires_grad_()
-        config = f"N={_POINTS} L={grid.levels} F={grid.features} T=2^{log2_entries} MLP {'-'.join(map(str, _WIDTHS))}"
-        found += [_versus("hash grid + mlp, forward", config, _forward(u, table, weights, grid)),
-                  _versus("hash grid + mlp, forward + backward", config, _both(u, table, weights, grid))]
+        network = "-".join(map(str, _WIDTHS))
+        config = f"N={_POINTS} L={grid.levels} F={grid.features} T=2^{log2_entries} MLP {network}"
+        found += [
+            _versus("hash grid + mlp, forward", config, _forward(u, table, weights, grid)),
+            _versus("hash grid + mlp, forward + backward", config, _both(u, table, weights, grid)),
+        ]
     return found
 
 
@@ -126,8 +129,11 @@ def _marching() -> Contest:
     origins[:, 2] = -0.5
     directions = torch.nn.functional.normalize(torch.rand(_RAYS, 3, generator=generator) - origins, dim=1)
     t, t_end = torch.full((_RAYS,), 0.25), torch.full((_RAYS,), 2.0)
-    return _versus("march", f"{_RAYS} rays, {_GRID}^3 grid, at most 1024 samples each",
-                   lambda: march(origins, directions, t, t_end, bits, coarse, space, 1024))
+    return _versus(
+        "march",
+        f"{_RAYS} rays, {_GRID}^3 grid, at most 1024 samples each",
+        lambda: march(origins, directions, t, t_end, bits, coarse, space, 1024),
+    )
 
 
 def _optimiser() -> Contest:

@@ -44,12 +44,21 @@ def measure(contest: Contest, repeat: int) -> Row:
     """Run both once unmeasured, then `repeat` times in turn."""
     contest.ours()
     contest.theirs()
-    pairs = [(_seconds(contest.ours) / contest.ours_parts, _seconds(contest.theirs) / contest.baseline_parts)
-             for _ in range(repeat)]
+    pairs = [
+        (_seconds(contest.ours) / contest.ours_parts, _seconds(contest.theirs) / contest.baseline_parts)
+        for _ in range(repeat)
+    ]
     ratios = [theirs / ours for ours, theirs in pairs]
     ratio = statistics.median(ratios)
-    return Row(contest.name, contest.config, statistics.median(ours for ours, _ in pairs), contest.baseline,
-               statistics.median(theirs for _, theirs in pairs), ratio, (max(ratios) - min(ratios)) / ratio)
+    return Row(
+        contest.name,
+        contest.config,
+        statistics.median(ours for ours, _ in pairs),
+        contest.baseline,
+        statistics.median(theirs for _, theirs in pairs),
+        ratio,
+        (max(ratios) - min(ratios)) / ratio,
+    )
 
 
 def measure_all(contests: list[Contest], repeat: int) -> Generator[Progress, None, list[dict[str, Any]]]:

@@ -24,9 +24,12 @@ def register(app: typer.Typer) -> None:
 
 def bench(
     subject: Annotated[str, typer.Argument(help="kernels, fit, render or convert.")],
-    field: Annotated[str | None, typer.Option(help="Run folder or field file to render, for bench render.")] = None,
-    repeat: Annotated[int, typer.Option(help="Runs of each, taken in turn with the baseline's.", min=1,
-                                        max=1000)] = 5,
+    field: Annotated[
+        str | None, typer.Option(help="Run folder or field file to render, for bench render.")
+    ] = None,
+    repeat: Annotated[
+        int, typer.Option(help="Runs of each, taken in turn with the baseline's.", min=1, max=1000)
+    ] = 5,
     only: Annotated[str, typer.Option(help="Only rows whose name or configuration has this in it.")] = "",
     json_to: JsonTo = None,
 ) -> None:
@@ -36,8 +39,13 @@ def bench(
     """
     console = Console(json_to)
     if subject not in SUBJECTS:
-        raise UserError("E-USAGE-CHOICE", "nothing to measure by this name", got=subject, expected=" ".join(SUBJECTS),
-                        fix="choose one")
+        raise UserError(
+            "E-USAGE-CHOICE",
+            "nothing to measure by this name",
+            got=subject,
+            expected=" ".join(SUBJECTS),
+            fix="choose one",
+        )
     from ..bench.timing import measure_all
     from ..hardware import calibration, hardware, versions
 
@@ -48,8 +56,10 @@ def bench(
     for row in rows:
         console.say(_line(row))
     speeds = machine["calibration_gflops"]
-    console.say(f"\n{machine['processor']}, {machine['threads']} threads, {machine['native']}; one thread did "
-                f"{speeds[0]:.0f} GFLOP/s before and {speeds[1]:.0f} after")
+    console.say(
+        f"\n{machine['processor']}, {machine['threads']} threads, {machine['native']}; one thread did "
+        f"{speeds[0]:.0f} GFLOP/s before and {speeds[1]:.0f} after"
+    )
     console.finish({"hardware": machine, "versions": versions(), "rows": rows})
 
 
@@ -70,5 +80,8 @@ def _contests(subject: str, field: str | None) -> list[Contest]:
 
 
 def _line(row: dict[str, Any]) -> str:
-    return (f"{row['name']:<38} {1000 * row['ours_s']:9.2f} ms  {row['baseline']:<18} "
-            f"{1000 * row['baseline_s']:9.2f} ms  {row['ratio']:6.1f}x  ±{50 * row['spread']:.0f} %  {row['config']}")
+    return (
+        f"{row['name']:<38} {1000 * row['ours_s']:9.2f} ms  {row['baseline']:<18} "
+        f"{1000 * row['baseline_s']:9.2f} ms  {row['ratio']:6.1f}x ±{50 * row['spread']:.0f} %  "
+        f"{row['config']}"
+    )

@@ -27,12 +27,21 @@ def convert(
     kind: Annotated[str | None, typer.Option(help="density or sdf; the teacher's by default.")] = None,
     preset: Annotated[str, typer.Option(help="tiny, small or paper.")] = "small",
     time: Annotated[str | None, typer.Option(help="How long to distil, such as 60s or 5m.")] = None,
-    steps: Annotated[int | None, typer.Option(help="How many steps to distil.", min=1, max=10_000_000)] = None,
-    setting: Annotated[list[str] | None, typer.Option(
-        "--set", metavar="KEY=VALUE", help="A setting of the backend; may be given several times.")] = None,
-    against: Annotated[str | None, typer.Option(metavar="SOURCE", help="Capture whose test photos both are compared "
-                                                "with.")] = None,
-    report: Annotated[str | None, typer.Option(metavar="DIR", help="Folder for report.json and report.html.")] = None,
+    steps: Annotated[
+        int | None, typer.Option(help="How many steps to distil.", min=1, max=10_000_000)
+    ] = None,
+    setting: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set", metavar="KEY=VALUE", help="A setting of the backend; may be given several times."
+        ),
+    ] = None,
+    against: Annotated[
+        str | None, typer.Option(metavar="SOURCE", help="Capture whose test photos both are compared with.")
+    ] = None,
+    report: Annotated[
+        str | None, typer.Option(metavar="DIR", help="Folder for report.json and report.html.")
+    ] = None,
     seed: Seed = 0,
     device: Device = "auto",
     force: Force = False,
@@ -41,10 +50,16 @@ def convert(
     """Convert a field into another representation or kind, by distillation; no photos are needed."""
     console = Console(json_to)
     settings: dict[str, Any] = {
-        "backend": to, "kind": kind, "preset": preset, "seconds": parsing.duration(time) if time else None,
-        "steps": steps, "settings": parsing.settings(setting or [], to), "seed": seed,
+        "backend": to,
+        "kind": kind,
+        "preset": preset,
+        "seconds": parsing.duration(time) if time else None,
+        "steps": steps,
+        "settings": parsing.settings(setting or [], to),
+        "seed": seed,
     }
-    from ..conversion import ConvertSettings, convert as steps_of, new_student, write_report
+    from ..conversion import ConvertSettings, new_student, write_report
+    from ..conversion import convert as steps_of
     from ..devices import pick_device
     from ..library import open_field
     from ..outputs import check_apart, check_folder
@@ -76,10 +91,17 @@ def _target(out: str, force: bool) -> Path:
 
 def _summary(console: Console, document: dict[str, Any], target: Path) -> None:
     close, photos = document["vs_teacher"], document["vs_photos"]
-    console.say(f"against the teacher: PSNR {close['psnr']:.2f} dB, SSIM {close['ssim']:.3f}, depth "
-                f"{100 * close['depth']:.2f} % of the diagonal, fog {document['fog']:.4f}")
+    console.say(
+        f"against the teacher: PSNR {close['psnr']:.2f} dB, SSIM {close['ssim']:.3f}, depth "
+        f"{100 * close['depth']:.2f} % of the diagonal, fog {document['fog']:.4f}"
+    )
     if photos:
-        console.say(f"against photos: teacher {photos['teacher_psnr']:.2f} dB, student {photos['student_psnr']:.2f} dB")
+        console.say(
+            f"against photos: teacher {photos['teacher_psnr']:.2f} dB, "
+            f"student {photos['student_psnr']:.2f} dB"
+        )
     teacher, student = document["teacher"], document["student"]
-    console.say(f"{teacher['bytes'] / 2**20:.1f} → {student['bytes'] / 2**20:.1f} MiB, "
-                f"{teacher['ms_per_frame']:.0f} → {student['ms_per_frame']:.0f} ms a frame; wrote {target}")
+    console.say(
+        f"{teacher['bytes'] / 2**20:.1f} → {student['bytes'] / 2**20:.1f} MiB, "
+        f"{teacher['ms_per_frame']:.0f} → {student['ms_per_frame']:.0f} ms a frame; wrote {target}"
+    )

@@ -20,9 +20,13 @@ def evaluate(
     field: Annotated[str, typer.Argument(help="Run folder or field file.")],
     source: Annotated[str, typer.Argument(help="Capture folder, mesh file, or the word sample.")],
     split: Annotated[str, typer.Option(help="train, test or val.")] = "test",
-    resolution: Annotated[int, typer.Option(help="Cells along the longest side, for meshes.", min=8, max=1024)] = 256,
+    resolution: Annotated[
+        int, typer.Option(help="Cells along the longest side, for meshes.", min=8, max=1024)
+    ] = 256,
     downscale: Annotated[int, typer.Option(help="Reduce photos by this factor.", min=1, max=64)] = 1,
-    bounds: Annotated[str | None, typer.Option(help="Scene box x0,y0,z0,x1,y1,z1 in place of the one found.")] = None,
+    bounds: Annotated[
+        str | None, typer.Option(help="Scene box x0,y0,z0,x1,y1,z1 in place of the one found.")
+    ] = None,
     device: Device = "auto",
     json_to: JsonTo = None,
 ) -> None:
@@ -51,8 +55,10 @@ def evaluate(
 def _lines(document: dict[str, Any]) -> list[str]:
     mean = document["mean"]
     if "views" not in document:
-        return [f"{name:<11} {value}" if isinstance(value, bool) else f"{name:<11} {value:.5f}"
-                for name, value in mean.items()]
+        return [
+            f"{name:<11} {value}" if isinstance(value, bool) else f"{name:<11} {value:.5f}"
+            for name, value in mean.items()
+        ]
     width = max(len("mean"), *(len(view["name"]) for view in document["views"]))
     rows = [*document["views"], {"name": "mean", **mean}]
     return [f"{row['name']:<{width}}  PSNR {row['psnr']:6.2f} dB  SSIM {row['ssim']:.4f}" for row in rows]

@@ -23,12 +23,20 @@ def mesh(
     field: Annotated[str, typer.Argument(help="Run folder or field file.")],
     out: Annotated[str, typer.Option(help="Mesh to write: .glb, .obj, .ply or .stl.")],
     resolution: Annotated[int, typer.Option(help="Cells along the longest side.", min=8, max=1024)] = 256,
-    level: Annotated[str, typer.Option(help="auto, or the density (distance for sdf) at the surface.")] = "auto",
+    level: Annotated[
+        str, typer.Option(help="auto, or the density (distance for sdf) at the surface.")
+    ] = "auto",
     color: Annotated[str, typer.Option(help="vertex or none.")] = "vertex",
-    simplify: Annotated[int | None, typer.Option(help="Reduce to about this many faces.", min=4, max=10**8)] = None,
+    simplify: Annotated[
+        int | None, typer.Option(help="Reduce to about this many faces.", min=4, max=10**8)
+    ] = None,
     crop: Annotated[str | None, typer.Option(help="Only this box: x0,y0,z0,x1,y1,z1.")] = None,
-    keep_largest: Annotated[bool, typer.Option("--keep-largest", help="Drop parts with less than a hundredth of the "
-                                               "largest one's area.")] = False,
+    keep_largest: Annotated[
+        bool,
+        typer.Option(
+            "--keep-largest", help="Drop parts with less than a hundredth of the largest one's area."
+        ),
+    ] = False,
     device: Device = "auto",
     force: Force = False,
     json_to: JsonTo = None,
@@ -52,10 +60,20 @@ def mesh(
     made = console.run(mesh_steps(opened.field, options, opened.notes))
     save_mesh(made, target)
     closed = made.is_watertight()
-    console.say(f"{quantity(len(made.vertices))} vertices, {quantity(len(made.faces))} faces, "
-                f"{'watertight' if closed else 'not closed'}; wrote {target}")
-    console.finish({"out": str(target), "vertices": len(made.vertices), "faces": len(made.faces), "watertight": closed,
-                    "volume": made.volume(), "bytes": target.stat().st_size})
+    console.say(
+        f"{quantity(len(made.vertices))} vertices, {quantity(len(made.faces))} faces, "
+        f"{'watertight' if closed else 'not closed'}; wrote {target}"
+    )
+    console.finish(
+        {
+            "out": str(target),
+            "vertices": len(made.vertices),
+            "faces": len(made.faces),
+            "watertight": closed,
+            "volume": made.volume(),
+            "bytes": target.stat().st_size,
+        }
+    )
 
 
 def _level(text: str) -> float | None:
@@ -67,6 +85,11 @@ def _level(text: str) -> float | None:
     except ValueError:
         value = math.nan
     if not math.isfinite(value):
-        raise UserError("E-USAGE-LEVEL", "--level is not a number", got=repr(text), expected="auto or a finite number",
-                        fix="use --level auto")
+        raise UserError(
+            "E-USAGE-LEVEL",
+            "--level is not a number",
+            got=repr(text),
+            expected="auto or a finite number",
+            fix="use --level auto",
+        )
     return value

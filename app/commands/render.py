@@ -26,14 +26,17 @@ def register(app: typer.Typer) -> None:
 def render(
     field: Annotated[str, typer.Argument(help="Run folder or field file.")],
     out: Annotated[str, typer.Option(help="Folder for PNG files, or one .mp4 film.")],
-    cameras: Annotated[str | None, typer.Option(metavar="SOURCE[:split]", help="Render a capture's own cameras.")] = None,
+    cameras: Annotated[
+        str | None, typer.Option(metavar="SOURCE[:split]", help="Render a capture's own cameras.")
+    ] = None,
     path: Annotated[str | None, typer.Option(help="orbit (default), spiral, or a .json camera path.")] = None,
     size: Annotated[str | None, typer.Option(help="Picture size, WIDTHxHEIGHT.")] = None,
     what: Annotated[str, typer.Option(help="Of rgb, depth, normal, opacity; several with commas.")] = "rgb",
     frames: Annotated[int, typer.Option(help="Pictures along orbit or spiral.", min=1, max=5000)] = 60,
     fps: Annotated[int, typer.Option(help="Pictures a second in a film.", min=1, max=120)] = 30,
-    background: Annotated[float | None, typer.Option(help="Grey level behind the scene: 0 black, 1 white.", min=0,
-                                                     max=1)] = None,
+    background: Annotated[
+        float | None, typer.Option(help="Grey level behind the scene: 0 black, 1 white.", min=0, max=1)
+    ] = None,
     device: Device = "auto",
     force: Force = False,
     json_to: JsonTo = None,
@@ -42,8 +45,12 @@ def render(
     console = Console(json_to)
     pixels = parsing.size(size) if size else None
     if cameras is not None and path is not None:
-        raise UserError("E-USAGE-CONFLICT", "--cameras and --path contradict each other", expected="one of them",
-                        fix="keep the one you want")
+        raise UserError(
+            "E-USAGE-CONFLICT",
+            "--cameras and --path contradict each other",
+            expected="one of them",
+            fix="keep the one you want",
+        )
     from dataclasses import replace
 
     from ..devices import pick_device
@@ -56,7 +63,9 @@ def render(
     target = _target(out, force)
     check_apart(target, field)
     opened = open_field(field, pick_device(device))
-    shots = shots_of(cameras, pixels) if cameras else shots_along(path or "orbit", opened.view, frames, pixels)
+    shots = (
+        shots_of(cameras, pixels) if cameras else shots_along(path or "orbit", opened.view, frames, pixels)
+    )
     if background is not None:
         shots = replace(shots, background=background)
     sink = _sink(target, fps, shots, str(opened.notes.get("source", "")))
@@ -80,8 +89,14 @@ def _sink(target: Path, fps: int, shots: Shots, source: str) -> Sink:
 
         return PngFolder(target, {"Source": source})
     if not bool((shots.cameras.size == shots.cameras.size[0]).all()):
-        raise UserError("E-USAGE-SIZE", "a film needs pictures of one size", where=target, got="several sizes",
-                        expected="one size", fix="give --size, such as --size 640x480")
+        raise UserError(
+            "E-USAGE-SIZE",
+            "a film needs pictures of one size",
+            where=target,
+            got="several sizes",
+            expected="one size",
+            fix="give --size, such as --size 640x480",
+        )
     from ..video import Film
 
     return Film(target, fps)

@@ -73,7 +73,6 @@ std::string choose() {
   m.def("march_pack", face(&fs::isa::march_pack));                                                                     \
   m.def("coarsen", face(&fs::isa::coarsen));                                                                           \
   m.def("visible", face(&fs::isa::visible));                                                                           \
-  m.def("keep_first", face(&fs::isa::keep_first));                                                                     \
   m.def("composite_forward", face(&fs::isa::composite_forward));                                                       \
   m.def("composite_backward", face(&fs::isa::composite_backward));                                                     \
   m.def("plane_lookup_forward", face(&fs::isa::plane_lookup_forward));                                                 \
@@ -82,6 +81,7 @@ std::string choose() {
   m.def("sparse_lookup_forward", face(&fs::isa::sparse_lookup_forward));                                               \
   m.def("sparse_lookup_backward", face(&fs::isa::sparse_lookup_backward));                                             \
   m.def("sparse_lookup_backward_backward", face(&fs::isa::sparse_lookup_backward_backward));                           \
+  m.def("render_loss", face(&fs::isa::render_loss));                                                                   \
   m.def("adam", face(&fs::isa::adam));
 
 NB_MODULE(_native, m) {

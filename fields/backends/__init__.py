@@ -9,12 +9,20 @@ from typing import Any
 from ..errors import UserError
 from .base import Backend
 from .composition import Composition
+from .cp import CPBackend
 from .hash import HashBackend
 from .mlp import MLPBackend
+from .sparse import SparseBackend
+from .triplane import TriplaneBackend
+from .vm import VMBackend
 
 BACKENDS: dict[str, type[Backend]] = {
     "mlp": MLPBackend,
     "hash": HashBackend,
+    "vm": VMBackend,
+    "cp": CPBackend,
+    "triplane": TriplaneBackend,
+    "sparse": SparseBackend,
 }
 
 

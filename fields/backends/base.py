@@ -34,6 +34,9 @@ class Backend(nn.Module, ABC):
         """Parameters with their learning rates, for `fit`."""
         return [ParameterGroup(list(self.parameters()), 5e-3)]
 
+    def begin_as_distance(self) -> None:
+        """Called once on a new backend whose channel 0 will be a signed distance (less that of a sphere)."""
+
     def attach(self, optimiser: Adam | None) -> None:
         """Offer the optimiser's gradient buffers to operators that can add to them in place."""
 

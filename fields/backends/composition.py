@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -35,6 +35,10 @@ class Composition(Backend):
     def parameter_groups(self) -> list[ParameterGroup]:
         return [group for part in self._backends() for group in part.parameter_groups()]
 
+    def begin_as_distance(self) -> None:
+        for part in self._backends():
+            part.begin_as_distance()
+
     def attach(self, optimiser: Adam | None) -> None:
         for part in self._backends():
             part.attach(optimiser)
@@ -45,3 +49,9 @@ class Composition(Backend):
     def penalty(self) -> Tensor | None:
         found = [p for part in self._backends() if (p := part.penalty()) is not None]
         return torch.stack(found).sum() if found else None
+
+    def resize_like(self, shapes: Mapping[str, tuple[int, ...]]) -> None:
+        for k, part in enumerate(self._backends()):
+            prefix = f"parts.{k}."
+            part.resize_like({name.removeprefix(prefix): shape for name, shape in shapes.items()
+                              if name.startswith(prefix)})

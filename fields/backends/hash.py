@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from cuda_ext import Adam, HashGrid, ParameterGroup, hash_grid, mlp
+from cuda_ext.mlp import split_weights
 
 from ..appearance import init_weights
 from .base import Backend
@@ -59,6 +60,20 @@ class HashBackend(Backend):
             ParameterGroup([self.table], 1e-2, skip_untouched=True),
             ParameterGroup([self.weights], 5e-3, decay=1e-6),
         ]
+
+    @torch.no_grad()
+    def begin_as_distance(self) -> None:
+        """One feature starts at 1 everywhere, as the network has no bias.
+
+        Without a constant, outputs near zero come from features near zero, where every unit has its kink: the
+        surface is rough wherever it meets the sphere that a distance field starts from.
+        """
+        self.table[: int(self.grid.table["size"][0]), 0] = 1.0
+        *hidden, last = split_weights(self.weights, self.widths)
+        h = torch.nn.functional.one_hot(torch.tensor(0), self.grid.width).float()
+        for matrix in hidden:
+            h = torch.relu(h @ matrix)
+        last[:, 0] -= h * (h @ last[:, 0]) / (h @ h).clamp_min(1e-12)  # the constant moves no distance yet
 
     def attach(self, optimiser: Adam | None) -> None:
         self._sink = optimiser.gradient(self.table) if optimiser else None

@@ -27,18 +27,6 @@ void visible(const float* density, const float* start, const float* end, const i
   });
 }
 
-void keep_first(const int64_t* offsets, const int64_t* kept, int64_t R, const float* start, const float* end,
-                const float* x, int64_t* ray_out, float* start_out, float* end_out, float* x_out,
-                int32_t threads) {
-  parallel_chunks(R, kRaysPerTask, threads, [&](int64_t first, int64_t last, int) {
-    for (int64_t r = first; r < last; ++r)
-      for (int64_t to = kept[r], from = offsets[r]; to < kept[r + 1]; ++to, ++from) {
-        ray_out[to] = r, start_out[to] = start[from], end_out[to] = end[from];
-        for (int k = 0; k < 3; ++k) x_out[3 * to + k] = x[3 * from + k];
-      }
-  });
-}
-
 void composite_forward(const float* density, const float* rgb, const float* start, const float* end,
                        const int64_t* offsets, const float* background, int64_t R, int32_t C, float* color,
                        float* light, float* depth, float* weights, int32_t threads) {

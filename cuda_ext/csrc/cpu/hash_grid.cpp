@@ -2,16 +2,21 @@
 #include <algorithm>
 #include <cmath>
 #include <type_traits>
+#include <vector>
 
 #include "../kernels.h"
 #include "../pool.h"
+#include "../rows_with_gradient.h"
+#include "../scratch.h"
 #include "../simd.h"
 
 namespace fs {
 namespace FS_ISA {
 namespace {
 
-constexpr int64_t kChunk = 1024;        // samples of one task: its features stay in L2 beside a level's table
+constexpr int64_t kChunk = 1024;      // samples of one task
+constexpr int64_t kSlab = 64 * kChunk; // samples in working memory at a time
+constexpr int64_t kSkew = 24;          // keeps the levels of one sample out of one cache set
 constexpr uint32_t kPrimeY = 2654435761u, kPrimeZ = 805459861u;
 constexpr int kMaxFeatures = 8;
 
@@ -131,55 +136,77 @@ inline void encode_pairs(const Corners& k, const float* table, float* low, float
 #endif
 }
 
-// Positions of one chunk, one axis after another (padded to whole vectors).
+#endif
+
+// Positions of a slab of samples, one axis after another, padded to whole chunks.
 struct Columns {
-  alignas(64) float axis[3][kChunk + W];
-  Columns(const float* u, int64_t count) {
-    for (int64_t i = 0; i < count; ++i)
-      for (int k = 0; k < 3; ++k) axis[k][i] = inside(u[3 * i + k]);
-    for (int64_t i = count; i < (count + W - 1) / W * W; ++i)
-      for (int k = 0; k < 3; ++k) axis[k][i] = 0.5f;
+  float* data;
+  int64_t stride;
+  Columns(const float* u, int64_t N, int threads) : stride((N + kChunk - 1) / kChunk * kChunk) {
+    static thread_local Scratch scratch;
+    data = scratch.floats(3 * stride);
+    parallel_chunks(stride, kChunk, threads, [&](int64_t begin, int64_t end, int) {
+      for (int64_t i = begin; i < end; ++i)
+        for (int k = 0; k < 3; ++k) data[k * stride + i] = i < N ? inside(u[3 * i + k]) : 0.5f;
+    });
   }
+  const float* axis(int k) const { return data + k * stride; }
 };
 
+// One level of `count` consecutive samples into out[count, F] (room for whole vectors).
 template <int F>
-void encode_level(const Columns& columns, int64_t count, const float* table, const HashLevel& v, int width, float* y) {
+void encode_level(const Columns& columns, int64_t begin, int64_t count, const float* table, const HashLevel& v,
+                  float* out) {
   const Strides s(v);
+#if defined(__AVX2__) || defined(__AVX512F__)
   for (int64_t i = 0; i < count; i += W) {
-    const float* u[3] = {columns.axis[0] + i, columns.axis[1] + i, columns.axis[2] + i};
+    const float* u[3] = {columns.axis(0) + begin + i, columns.axis(1) + begin + i, columns.axis(2) + begin + i};
     const Corners corners(u, v.scale, s);
-    alignas(64) float value[W * F];
     if constexpr (F == 2) {
-      encode_pairs(corners, table, value, value + W);
+      encode_pairs(corners, table, out + i * F, out + i * F + W);
     } else {
       for (int lane = 0; lane < W; ++lane) {
         float sum[F] = {};
         for (int c = 0; c < 8; ++c)
           add_scaled<F>(sum, table + static_cast<size_t>(corners.entry[c][lane]) * F, corners.weight[c][lane]);
-        std::memcpy(value + lane * F, sum, sizeof(sum));
+        std::memcpy(out + (i + lane) * F, sum, sizeof(sum));
       }
     }
-    const int lanes = static_cast<int>(std::min<int64_t>(W, count - i));
-    for (int lane = 0; lane < lanes; ++lane) std::memcpy(y + (i + lane) * width, value + lane * F, F * sizeof(float));
   }
-}
+#else
+  for (int64_t i = 0; i < count; ++i) {
+    const float u[3] = {columns.axis(0)[begin + i], columns.axis(1)[begin + i], columns.axis(2)[begin + i]};
+    encode_one<F>(u, table, v, s, out + i * F);
+  }
 #endif
+}
+
+// Level by level, each on one thread where there are levels enough: its part of the table then enters one
+// core's cache once. A level's features lie together until the last pass puts them beside the others'.
+template <int F>
+void forward_slab(const float* u, const float* table, const HashLevel* levels, int L, int64_t N, float* y, int threads) {
+  static thread_local Scratch scratch;
+  const Columns columns(u, N, threads);
+  const int64_t stride = columns.stride + kSkew;
+  float* by_level = scratch.floats(L * stride * F);
+  const int64_t parts = (threads + L - 1) / L, chunks = columns.stride / kChunk;
+  parallel_tasks(L * parts, threads, [&](int64_t task, int) {
+    const int64_t l = L - 1 - task / parts, part = task % parts;
+    const int64_t begin = chunks * part / parts * kChunk, end = chunks * (part + 1) / parts * kChunk;
+    encode_level<F>(columns, begin, end - begin, table + levels[l].offset * F, levels[l],
+                    by_level + (l * stride + begin) * F);
+  });
+  parallel_chunks(N, kChunk, threads, [&](int64_t begin, int64_t end, int) {
+    for (int64_t i = begin; i < end; ++i)
+      for (int l = 0; l < L; ++l)
+        std::memcpy(y + (i * L + l) * F, by_level + (l * stride + i) * F, F * sizeof(float));
+  });
+}
 
 template <int F>
 void forward(const float* u, const float* table, const HashLevel* levels, int L, int64_t N, float* y, int threads) {
-  parallel_chunks(N, kChunk, threads, [=](int64_t begin, int64_t end, int) {
-#if defined(__AVX2__) || defined(__AVX512F__)
-    const Columns columns(u + 3 * begin, end - begin);
-    for (int l = 0; l < L; ++l)
-      encode_level<F>(columns, end - begin, table + levels[l].offset * F, levels[l], L * F, y + begin * L * F + l * F);
-#else
-    for (int l = 0; l < L; ++l) {
-      const Strides s(levels[l]);
-      for (int64_t i = begin; i < end; ++i)
-        encode_one<F>(u + 3 * i, table + levels[l].offset * F, levels[l], s, y + (i * L + l) * F);
-    }
-#endif
-  });
+  for (int64_t begin = 0; begin < N; begin += kSlab)
+    forward_slab<F>(u + 3 * begin, table, levels, L, std::min(kSlab, N - begin), y + begin * L * F, threads);
 }
 
 // Lane j of an accumulator holds feature j % F of corner j / F; its weight is the product over the
@@ -221,8 +248,8 @@ template <int F> inline vf repeat(const float* g) {
 // Adds one level's gradient. Consecutive samples in the same cell (samples along a ray) are summed in
 // registers first. Only entries in [first, last) are written, so that tasks share a level without races.
 template <int F>
-void scatter_level(const float* u, const float* gy, int width, int64_t N, const HashLevel& v, uint32_t first,
-                   uint32_t last, float* gtable) {
+void scatter_level(const float* u, const float* gy, int64_t N, const HashLevel& v, uint32_t first, uint32_t last,
+                   float* gtable) {
   static const LaneWeights<F> lanes;
   constexpr int V = LaneWeights<F>::kLanes / W;
   const Strides s(v);
@@ -247,7 +274,7 @@ void scatter_level(const float* u, const float* gy, int width, int64_t N, const 
       x = cell.x, y = cell.y, z = cell.z;
       for (int k = 0; k < V; ++k) sum[k] = vf{};
     }
-    const vf fx = splat(cell.fx), fy = splat(cell.fy), fz = splat(cell.fz), g = repeat<F>(gy + i * width);
+    const vf fx = splat(cell.fx), fy = splat(cell.fy), fz = splat(cell.fz), g = repeat<F>(gy + i * F);
     for (int k = 0; k < V; ++k) {
       const vf wx = load(lanes.base[0] + k * W) + load(lanes.sign[0] + k * W) * fx;
       const vf wy = load(lanes.base[1] + k * W) + load(lanes.sign[1] + k * W) * fy;
@@ -260,12 +287,23 @@ void scatter_level(const float* u, const float* gy, int width, int64_t N, const 
 
 template <int F>
 void scatter(const float* u, const float* gy, const HashLevel* levels, int L, int64_t N, float* gtable, int threads) {
+  const std::vector<int64_t> rows = nonzero_rows(gy, N, L * F, threads);
+  const int64_t count = static_cast<int64_t>(rows.size());
+  static thread_local Scratch features, positions;
+  float *by_level = features.floats(L * count * F), *place = positions.floats(3 * count);
+  parallel_chunks(count, kChunk, threads, [&](int64_t begin, int64_t end, int) {
+    for (int64_t i = begin; i < end; ++i) {
+      std::memcpy(place + 3 * i, u + 3 * rows[i], 3 * sizeof(float));
+      for (int l = 0; l < L; ++l)
+        std::memcpy(by_level + (l * count + i) * F, gy + (rows[i] * L + l) * F, F * sizeof(float));
+    }
+  });
   const int parts = (threads + L - 1) / L;
-  parallel_tasks(static_cast<int64_t>(L) * parts, threads, [=](int64_t task, int) {
+  parallel_tasks(static_cast<int64_t>(L) * parts, threads, [&](int64_t task, int) {
     const int l = L - 1 - static_cast<int>(task / parts), part = static_cast<int>(task % parts);
     const HashLevel& v = levels[l];
     const auto bound = [&](int k) { return static_cast<uint32_t>(static_cast<uint64_t>(v.size) * k / parts); };
-    scatter_level<F>(u, gy + l * F, L * F, N, v, bound(part), bound(part + 1), gtable + v.offset * F);
+    scatter_level<F>(place, by_level + l * count * F, count, v, bound(part), bound(part + 1), gtable + v.offset * F);
   });
 }
 

@@ -80,7 +80,7 @@ private:
     if (contraction_ == kUnbounded) contract(u);
     int c[3];
     for (int k = 0; k < 3; ++k)
-      c[k] = std::min(std::max(static_cast<int>(std::min(std::max(u[k], 0.f), 1.f) * grid_.size), 0), grid_.size - 1);
+      c[k] = std::min(std::max(static_cast<int>(std::min(std::max(0.f, u[k]), 1.f) * grid_.size), 0), grid_.size - 1);
     if (!grid_.block_occupied(c)) return kBlockCells;
     return grid_.occupied(c) ? 0 : 1;
   }
@@ -95,9 +95,11 @@ private:
       exit = std::min(exit, (face - origin_[k]) * inverse_[k]);
     }
     if (cone_ <= 0) return t + dt * std::max(1.f, std::ceil((exit - (t + 0.5f * dt)) / dt));
+    float before;
     do {
+      before = t;
       t += length(t);
-    } while (t + 0.5f * length(t) < exit);
+    } while (t + 0.5f * length(t) < exit && t > before);
     return t;
   }
 

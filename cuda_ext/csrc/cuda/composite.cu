@@ -19,25 +19,12 @@ visible_kernel(const float* __restrict__ density, const float* __restrict__ star
   for (int64_t first = offsets[r]; first < last && before > stop; first += kWarp) {
     const int64_t s = first + lane_index();
     const float thickness = s < last ? density[s] * (end[s] - start[s]) : 0.f;
-    const bool seen = s < last && before * expf(thickness - sum_up_to(thickness)) > stop;
+    const float in_front = sum_up_to(thickness) - thickness; // every lane takes part in the sum
+    const bool seen = s < last && before * expf(-in_front) > stop;
     seen_samples += sum_of_all(seen ? 1.f : 0.f);
     before *= expf(-sum_of_all(seen ? thickness : 0.f));
   }
   if (lane_index() == 0) light[r] = before, count[r] = static_cast<int32_t>(seen_samples);
-}
-
-__global__ void __launch_bounds__(kThreads)
-keep_first_kernel(const int64_t* __restrict__ offsets, const int64_t* __restrict__ kept, int64_t R,
-                  const float* __restrict__ start, const float* __restrict__ end, const float* __restrict__ x,
-                  int64_t* __restrict__ ray_out, float* __restrict__ start_out, float* __restrict__ end_out,
-                  float* __restrict__ x_out) {
-  const int64_t r = warp_index();
-  if (r >= R) return;
-  for (int64_t to = kept[r] + lane_index(); to < kept[r + 1]; to += kWarp) {
-    const int64_t from = offsets[r] + to - kept[r];
-    ray_out[to] = r, start_out[to] = start[from], end_out[to] = end[from];
-    for (int k = 0; k < 3; ++k) x_out[3 * to + k] = x[3 * from + k];
-  }
 }
 
 // Writes the weights; returns the light left behind, and the expected distance in `depth`.
@@ -127,13 +114,6 @@ extern "C" int visible(const float* density, const float* start, const float* en
                        float stop, float* light, int32_t* count, void* stream) {
   return run(visible_kernel, dim3(blocks_for_warps(R)), kThreads, stream, density, start, end, offsets, R, stop, light,
              count);
-}
-
-extern "C" int keep_first(const int64_t* offsets, const int64_t* kept, int64_t R, const float* start, const float* end,
-                          const float* x, int64_t* ray_out, float* start_out, float* end_out, float* x_out,
-                          void* stream) {
-  return run(keep_first_kernel, dim3(blocks_for_warps(R)), kThreads, stream, offsets, kept, R, start, end, x, ray_out,
-             start_out, end_out, x_out);
 }
 
 extern "C" int composite_forward(const float* density, const float* rgb, const float* start, const float* end,

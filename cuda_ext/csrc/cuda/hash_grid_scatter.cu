@@ -59,7 +59,7 @@ scatter_kernel(const float* __restrict__ u, const float* __restrict__ gy, const 
   const int count = static_cast<int>(min(static_cast<int64_t>(kRun), N - i)), first = blockIdx.y * kGroup<F>;
   for (int l = first; l < min(first + kGroup<F>, L); ++l) {
     const HashLevel v = levels[l];
-    scatter_level<F, second_order>(u + 3 * i, gy + (i * L + l) * F, L * F, ggu + (second_order ? 3 * i : 0), count, v,
+    scatter_level<F, second_order>(u + 3 * i, gy + (i * L + l) * F, L * F, second_order ? ggu + 3 * i : nullptr, count, v,
                                    gtable + v.offset * F);
   }
 }

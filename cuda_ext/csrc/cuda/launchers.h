@@ -30,7 +30,6 @@ struct Launcher<void(D...), void(A, B, R...)> : Launcher<void(D..., A), void(B, 
   X(march_pack)                                                                                                        \
   X(coarsen)                                                                                                           \
   X(visible)                                                                                                           \
-  X(keep_first)                                                                                                        \
   X(composite_forward)                                                                                                 \
   X(composite_backward)                                                                                                \
   X(adam)                                                                                                              \

@@ -38,12 +38,13 @@ struct Rows {
   FS_BOTH const float* at(int64_t row) const { return row < 0 ? empty : table + row * C; }
 };
 
-// The corner's weight, or with a direction q[3] its derivative along it.
-template <bool second_order, class Cell> FS_BOTH float corner_weight(const Cell& cell, int c, const float* q) {
+// The corner's weight, or with directions ggu[N, 3] its derivative along the point's.
+template <bool second_order, class Cell>
+FS_BOTH float corner_weight(const Cell& cell, int c, [[maybe_unused]] const float* ggu, [[maybe_unused]] int64_t point) {
   if constexpr (second_order) {
     float d[3];
     cell.slope(c, d);
-    return q[0] * d[0] + q[1] * d[1] + q[2] * d[2];
+    return ggu[3 * point] * d[0] + ggu[3 * point + 1] * d[1] + ggu[3 * point + 2] * d[2];
   } else {
     return cell.weight(c);
   }
@@ -63,7 +64,7 @@ blend(const Space space, const float* __restrict__ u, const Rows rows, const flo
 #pragma unroll
   for (int c = 0; c < Space::kCorners; ++c) {
     const Features<V> row = load_features<V>(rows.at(cell.row(c)) + channel);
-    const float weight = corner_weight<second_order>(cell, c, ggu + 3 * point);
+    const float weight = corner_weight<second_order>(cell, c, ggu, point);
     for (int k = 0; k < V; ++k) total.v[k] += weight * row.v[k];
   }
   *reinterpret_cast<Features<V>*>(y + item * rows.C + channel) = total;
@@ -87,7 +88,7 @@ scatter_rows(const Space space, const float* __restrict__ u, const float* __rest
   for (int c = 0; c < Space::kCorners; ++c) {
     const int64_t row = cell.row(c);
     if (row < 0) continue;
-    const float weight = corner_weight<second_order>(cell, c, ggu + 3 * point);
+    const float weight = corner_weight<second_order>(cell, c, ggu, point);
     float share[V];
     for (int k = 0; k < V; ++k) share[k] = weight * g.v[k];
     add_features<V>(gtable + row * C + channel, share);
@@ -101,8 +102,8 @@ position_of_rows(const Space space, const float* __restrict__ u, const Rows rows
                  const float* __restrict__ ggu, int64_t N, float* __restrict__ gu) {
   const int64_t point = warp_index();
   if (point >= N) return;
-  const float* q = ggu + 3 * point;
-  float total[3] = {};
+  float total[3] = {}, q[3] = {};
+  for (int k = 0; second_order && k < 3; ++k) q[k] = ggu[3 * point + k];
   for (int item = 0; item < Space::kItems; ++item) {
     const auto cell = space.cell(u + 3 * point, item);
     const float* g = gy + (point * Space::kItems + item) * rows.C;

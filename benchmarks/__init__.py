@@ -1,0 +1,1 @@
+"""Measurements that need a particular machine; `fieldscape bench` runs those that any machine can."""

@@ -1,0 +1,239 @@
+"""The GPU kernels against tiny-cuda-nn, nerfacc and plain PyTorch, same inputs, same configuration."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from time import perf_counter
+from types import ModuleType
+from typing import Any
+
+import torch
+from torch import Tensor
+
+import cuda_ext
+from app.bench.timing import Contest
+from cuda_ext import HashGrid, MarchSpace, ParameterGroup, reference_only
+from cuda_ext.march import coarsen, pack_bits
+
+WIDTHS = (32, 64, 64, 16)
+_RESOLUTION = 128  # of the occupancy grid
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One comparison, and what our side must move and compute at least."""
+
+    contest: Contest
+    bytes: int
+    flops: int = 0
+
+
+class Bench:
+    """Builds entries for one device; what is measured is `parts` calls and one synchronisation."""
+
+    def __init__(self, device: torch.device, parts: int) -> None:
+        self.device, self.parts = device, parts
+        self.generator = torch.Generator().manual_seed(0)
+
+    def random(self, *shape: int) -> Tensor:
+        return torch.rand(*shape, generator=self.generator).to(self.device)
+
+    def timed(self, call: Callable[[], object]) -> Callable[[], None]:
+        def work() -> None:
+            for _ in range(self.parts):
+                call()
+            if self.device.type == "cuda":
+                torch.cuda.synchronize(self.device)
+
+        return work
+
+    def contest(self, name: str, config: str, ours: Callable[[], object], baseline: str,
+                theirs: Callable[[], object]) -> Contest:
+        return Contest(name, config, self.timed(ours), baseline, self.timed(theirs), self.parts, self.parts)
+
+
+def entries(device: torch.device, sizes: list[int], grid: HashGrid, parts: int = 10) -> list[Entry]:
+    """All comparisons that this machine's packages admit, for each number of points."""
+    bench = Bench(device, parts)
+    tcnn, nerfacc = accelerators(device)
+    found: list[Entry] = []
+    for size in sizes:
+        found += hash_grid_entries(bench, size, grid, tcnn)
+        found += mlp_entries(bench, size, tcnn)
+        found += composite_entries(bench, size, nerfacc)
+        found += march_entries(bench, max(1, size // 64), nerfacc)
+        found += adam_entries(bench, size)
+    return found
+
+
+def accelerators(device: torch.device) -> tuple[ModuleType | None, ModuleType | None]:
+    """tiny-cuda-nn and nerfacc where they import and a GPU is there (the first raises OSError without)."""
+    found: list[ModuleType | None] = []
+    for name in ("tinycudann", "nerfacc"):
+        try:
+            found.append(__import__(name) if device.type == "cuda" else None)
+        except (ImportError, OSError):
+            found.append(None)
+    return found[0], found[1]
+
+
+def copy_bandwidth(device: torch.device, floats: int, parts: int = 20) -> float:
+    """Bytes read and written each second by a device-to-device copy: the limit of memory-bound kernels."""
+    source = torch.zeros(floats, device=device)
+    target = torch.empty_like(source)
+    work = Bench(device, parts).timed(lambda: target.copy_(source))
+    work()
+    start = perf_counter()
+    work()
+    return 8.0 * floats * parts / (perf_counter() - start)
+
+
+def with_backward(forward: Callable[..., Tensor], *inputs: Tensor) -> Callable[[], object]:
+    """`forward` and the gradients of its sum."""
+
+    def call() -> object:
+        y = forward(*inputs)
+        return torch.autograd.grad(y, inputs, torch.ones_like(y))
+
+    return call
+
+
+def by_reference(call: Callable[[], object]) -> Callable[[], object]:
+    """The same call with every operator's PyTorch reference."""
+
+    def run() -> object:
+        with reference_only():
+            return call()
+
+    return run
+
+
+def hash_grid_entries(bench: Bench, size: int, grid: HashGrid, tcnn: ModuleType | None) -> list[Entry]:
+    """Hash grid, values alone and with the table's gradient."""
+    u, table = bench.random(size, 3), bench.random(grid.entries, grid.features).requires_grad_()
+    config = f"N={size} L={grid.levels} F={grid.features} 2^{grid.log2_entries}"
+    least = size * (12 + grid.width * 4 * 9)
+
+    def ours(table: Tensor) -> Tensor:
+        return cuda_ext.hash_grid(u, table, grid)
+
+    baseline, theirs, weights = "pytorch reference", by_reference(lambda: ours(table)), None
+    both = by_reference(with_backward(ours, table))
+    if tcnn is not None:
+        encoding = tcnn.Encoding(3, _tcnn_grid(grid), dtype=torch.float32)
+        baseline, weights = "tinycudann fp32", encoding.params
+        theirs, both = lambda: encoding(u), with_backward(lambda _: encoding(u), weights)
+    return [
+        Entry(bench.contest("hash_grid forward", config, _without_graph(lambda: ours(table)), baseline,
+                            _without_graph(theirs)), least),
+        Entry(bench.contest("hash_grid forward+backward", config, with_backward(ours, table), baseline, both),
+              2 * least),
+    ]
+
+
+def mlp_entries(bench: Bench, size: int, tcnn: ModuleType | None) -> list[Entry]:
+    """The small network against cuBLAS in fp32, and against tiny-cuda-nn's in half precision."""
+    x = bench.random(size, WIDTHS[0]).requires_grad_()
+    weights = ((bench.random(cuda_ext.weight_count(WIDTHS)) - 0.5) * 0.3).requires_grad_()
+    config = f"N={size} " + "-".join(map(str, WIDTHS))
+    flops, moved = 2 * size * cuda_ext.weight_count(WIDTHS), 4 * size * (WIDTHS[0] + WIDTHS[-1])
+
+    def ours(x: Tensor, weights: Tensor) -> Tensor:
+        return cuda_ext.mlp(x, weights, WIDTHS)
+
+    forward, both = _without_graph(lambda: ours(x, weights)), with_backward(ours, x, weights)
+    rivals = {"pytorch matmul fp32": (by_reference(forward), by_reference(both))}
+    if tcnn is not None:
+        network = tcnn.Network(WIDTHS[0], WIDTHS[-1], _tcnn_network())
+        rivals["tinycudann fp16"] = (_without_graph(lambda: network(x)),
+                                     with_backward(lambda x, _: network(x), x, network.params))
+    found = []
+    for name, (alone, differentiated) in rivals.items():
+        found += [
+            Entry(bench.contest("mlp forward", config, forward, name, alone), moved, flops),
+            Entry(bench.contest("mlp forward+backward", config, both, name, differentiated), 3 * moved,
+                  3 * flops),
+        ]
+    return found
+
+
+def composite_entries(bench: Bench, size: int, nerfacc: ModuleType | None) -> list[Entry]:
+    """Compositing of rays with 64 samples each, values and gradients."""
+    rays = max(1, size // 64)
+    samples = rays * 64
+    density, rgb = (bench.random(samples) * 4).requires_grad_(), bench.random(samples, 3).requires_grad_()
+    start = (torch.arange(samples, device=bench.device) % 64).float() / 64
+    end, background = start + 1 / 64, bench.random(rays, 3)
+    offsets = torch.arange(rays + 1, device=bench.device) * 64
+
+    def ours(density: Tensor, rgb: Tensor) -> Tensor:
+        return cuda_ext.composite(density, rgb, start, end, offsets, background)[0]
+
+    baseline, theirs = "pytorch reference", by_reference(with_backward(ours, density, rgb))
+    if nerfacc is not None:
+        ray = torch.arange(samples, device=bench.device) // 64
+
+        def accumulated(density: Tensor, rgb: Tensor) -> Tensor:
+            weights = nerfacc.render_weight_from_density(start, end, density, ray_indices=ray, n_rays=rays)[0]
+            return nerfacc.accumulate_along_rays(weights, values=rgb, ray_indices=ray, n_rays=rays)
+
+        baseline, theirs = "nerfacc", with_backward(accumulated, density, rgb)
+    both, config = with_backward(ours, density, rgb), f"S={samples} R={rays}"
+    contest = bench.contest("composite forward+backward", config, both, baseline, theirs)
+    return [Entry(contest, samples * 4 * (7 + 10))]
+
+
+def march_entries(bench: Bench, rays: int, nerfacc: ModuleType | None) -> list[Entry]:
+    """Marching through a ball of occupied cells."""
+    axis = (torch.arange(_RESOLUTION) + 0.5) / _RESOLUTION * 2 - 1
+    z, y, x = torch.meshgrid(axis, axis, axis, indexing="ij")
+    occupied = (x * x + y * y + z * z < 0.25).to(bench.device)
+    bits = pack_bits(occupied.reshape(-1))
+    coarse = coarsen(bits, _RESOLUTION)
+    space = MarchSpace(torch.tensor([[-1.0] * 3, [1.0] * 3]), _RESOLUTION, False, 3.4641 / 1024, 0.0)
+    origins = torch.nn.functional.normalize(bench.random(rays, 3) - 0.5, dim=1) * 2
+    directions = torch.nn.functional.normalize((bench.random(rays, 3) - 0.5) - origins, dim=1)
+    t, t_end = bench.random(rays) * 0, bench.random(rays) * 0 + 4
+
+    def ours() -> object:
+        return cuda_ext.march(origins, directions, t, t_end, bits, coarse, space, 1024)
+
+    baseline, theirs = "pytorch reference", by_reference(ours)
+    if nerfacc is not None:
+        binaries = occupied.permute(2, 1, 0)[None].contiguous()
+        box = torch.tensor([[-1.0, -1, -1, 1, 1, 1]], device=bench.device)
+        baseline, grids = "nerfacc", (binaries, box)
+        theirs = partial(nerfacc.traverse_grids, origins, directions, *grids, t, t_end, space.step)
+    samples = len(ours()[0])  # type: ignore[index]
+    return [Entry(bench.contest("march", f"R={rays} S={samples}", ours, baseline, theirs), samples * 44)]
+
+
+def adam_entries(bench: Bench, size: int) -> list[Entry]:
+    """The optimiser's step over dense gradients."""
+    p, rival = bench.random(size), bench.random(size).requires_grad_()
+    adam = cuda_ext.Adam([ParameterGroup([p], 1e-3)])
+    fused = torch.optim.Adam([rival], fused=bench.device.type == "cuda")
+    rival.grad = torch.ones_like(rival)
+    return [Entry(bench.contest("adam", f"N={size}", adam.step, "torch.optim.Adam", fused.step), 28 * size)]
+
+
+def _without_graph(call: Callable[[], Any]) -> Callable[[], Any]:
+    def run() -> Any:
+        with torch.no_grad():
+            return call()
+
+    return run
+
+
+def _tcnn_grid(grid: HashGrid) -> dict[str, object]:
+    growth = (grid.finest / grid.coarsest) ** (1 / max(1, grid.levels - 1))
+    return {"otype": "HashGrid", "n_levels": grid.levels, "n_features_per_level": grid.features,
+            "log2_hashmap_size": grid.log2_entries, "base_resolution": int(grid.coarsest),
+            "per_level_scale": growth}
+
+
+def _tcnn_network() -> dict[str, object]:
+    return {"otype": "FullyFusedMLP", "activation": "ReLU", "output_activation": "None",
+            "n_neurons": WIDTHS[1], "n_hidden_layers": len(WIDTHS) - 2}

@@ -1,0 +1,38 @@
+"""How fast a fit becomes good: PSNR of unseen views over time."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fields.budget import Budget
+from fields.field import Field
+from fields.fit import fit_images
+from fields.metrics import psnr
+from fields.render import render_view
+from fields.views import Capture
+
+_TARGETS = (30.0, 33.0)  # dB
+
+
+def follow(field: Field, capture: Capture, budget: Budget) -> dict[str, Any]:
+    """Fit, and measure whenever half as much time again has passed; measuring takes none of the budget."""
+    curve: list[tuple[float, float]] = []
+    seconds, steps = 0.0, 0
+    for progress in fit_images(field, capture, budget):
+        seconds, steps = progress.seconds, progress.step
+        if not curve or seconds >= 1.5 * curve[-1][0]:
+            curve.append((seconds, unseen_psnr(field, capture)))
+    curve.append((seconds, unseen_psnr(field, capture)))
+    reached = {f"{target:.0f} dB": next((at for at, value in curve if value >= target), None)
+               for target in _TARGETS}
+    return {"seconds": [at for at, _ in curve], "psnr": [value for _, value in curve], "steps": steps,
+            "seconds_to": reached}
+
+
+def unseen_psnr(field: Field, capture: Capture) -> float:
+    """Mean over the test views."""
+    values = []
+    for index in range(len(capture.test)):
+        picture = render_view(field, capture.test.cameras, index)["rgb"]
+        values.append(psnr(picture.cpu(), capture.test.image(index)))
+    return sum(values) / len(values)

@@ -1,0 +1,90 @@
+"""Products of three lines: the CP factors of TensoRF (Chen et al. 2022, section 4.1)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from cuda_ext import Adam, ParameterGroup, line_lookup, mlp
+
+from ..appearance import init_weights
+from ..planes import resample_lines, resolution_at
+from .base import Backend
+
+_INITIAL = 0.2  # standard deviation of channel 0 of a new field
+
+
+@dataclass(frozen=True)
+class CPConfig:
+    """Components of density and of colour, and the lines' resolution at the start and the end."""
+
+    density: int = 32
+    color: int = 64
+    start: int = 96
+    resolution: int = 256
+    appearance: int = 15
+
+    def __post_init__(self) -> None:
+        if min(self.density, self.color) < 1 or not 2 <= self.start <= self.resolution <= 4096:
+            raise ValueError("cp: density and color at least 1, 2 <= start <= resolution <= 4096")
+
+
+class CPBackend(Backend):
+    """Density is the sum of its components, colour features are linear in theirs (equation 6)."""
+
+    Config = CPConfig
+    PRESETS = {
+        "tiny": CPConfig(density=16, color=32, start=32, resolution=64),
+        "small": CPConfig(),
+        "paper": CPConfig(density=96, color=288, start=128, resolution=500),
+    }
+
+    def __init__(self, config: CPConfig) -> None:
+        super().__init__()
+        self.config, self.width = config, 1 + config.appearance
+        # A product of three normal numbers of deviation s deviates by s^3, and the sum of D of them by sqrt(D) s^3.
+        deviation = (_INITIAL / config.density**0.5) ** (1 / 3)
+        self.lines = nn.Parameter(deviation * torch.randn(3, config.start, config.density + config.color))
+        self.basis = nn.Parameter(init_weights((config.color, config.appearance)))
+        self.offset = nn.Parameter(torch.zeros(self.width))
+        density = torch.zeros(config.density, self.width)
+        density[:, 0] = 1
+        self.register_buffer("_density", density, persistent=False)
+        self._sink: Tensor | None = None
+
+    def features(self, u: Tensor) -> Tensor:
+        """Features [N, 1 + A] at u [N, 3]."""
+        z, y, x = line_lookup(self.lines, u, self._sink).unbind(1)
+        products = z * y * x  # [N, density + color]
+        return mlp(products, self._weights(), (products.shape[1], self.width)) + self.offset
+
+    def _weights(self) -> Tensor:
+        """One matrix that sums the density components into channel 0 and maps the others to appearance."""
+        color = self.basis.view(self.config.color, self.config.appearance)
+        return torch.cat([self._density, nn.functional.pad(color, (1, 0))]).reshape(-1)
+
+    def parameter_groups(self) -> list[ParameterGroup]:
+        return [
+            ParameterGroup([self.lines], 2e-2, skip_untouched=True),
+            ParameterGroup([self.basis, self.offset], 5e-3),
+        ]
+
+    def attach(self, optimiser: Adam | None) -> None:
+        self._sink = optimiser.gradient(self.lines) if optimiser else None
+
+    def grow(self, fraction: float) -> bool:
+        size = resolution_at(fraction, self.config.start, self.config.resolution)
+        if size <= self.lines.shape[1]:
+            return False
+        self.attach(None)
+        self.lines = nn.Parameter(resample_lines(self.lines, size))
+        return True
+
+    def resize_like(self, shapes: Mapping[str, tuple[int, ...]]) -> None:
+        size = shapes.get("lines", self.lines.shape)[1:2]
+        if size and self.config.start <= size[0] <= self.config.resolution:
+            self.attach(None)
+            self.lines = nn.Parameter(self.lines.new_zeros(3, size[0], self.lines.shape[2]))

@@ -1,0 +1,94 @@
+"""Planes times lines: the vector-matrix factors of TensoRF (Chen et al. 2022, section 4.1)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from cuda_ext import Adam, ParameterGroup, line_lookup, mlp, triplane_lookup
+
+from ..appearance import init_weights
+from ..planes import resample_lines, resample_planes, resolution_at
+from .base import Backend
+
+_INITIAL = 0.1  # standard deviation of new factors: products start near zero, gradients do not
+
+
+@dataclass(frozen=True)
+class VMConfig:
+    """Components for each of the three pairs of plane and line, and their resolution at the start and the end."""
+
+    density: int = 8
+    color: int = 16
+    start: int = 64
+    resolution: int = 160
+    appearance: int = 15
+
+    def __post_init__(self) -> None:
+        if min(self.density, self.color) < 1 or not 2 <= self.start <= self.resolution <= 4096:
+            raise ValueError("vm: density and color at least 1, 2 <= start <= resolution <= 4096")
+
+
+class VMBackend(Backend):
+    """Density is the sum of its components, colour features are linear in theirs (equations 7 and 8)."""
+
+    Config = VMConfig
+    PRESETS = {
+        "tiny": VMConfig(density=4, color=8, start=32, resolution=64),
+        "small": VMConfig(),
+        "paper": VMConfig(density=16, color=48, start=128, resolution=300),
+    }
+
+    def __init__(self, config: VMConfig) -> None:
+        super().__init__()
+        self.config, self.width = config, 1 + config.appearance
+        channels, size = config.density + config.color, config.start
+        self.planes = nn.Parameter(_INITIAL * torch.randn(3, size, size, channels))
+        self.lines = nn.Parameter(_INITIAL * torch.randn(3, size, channels))
+        self.basis = nn.Parameter(init_weights((3 * config.color, config.appearance)))
+        self.offset = nn.Parameter(torch.zeros(self.width))
+        density = torch.zeros(3, config.density, self.width)
+        density[:, :, 0] = 1
+        self.register_buffer("_density", density, persistent=False)
+        self._sinks: tuple[Tensor | None, Tensor | None] = (None, None)
+
+    def features(self, u: Tensor) -> Tensor:
+        """Features [N, 1 + A] at u [N, 3]."""
+        plane, line = triplane_lookup(self.planes, u, self._sinks[0]), line_lookup(self.lines, u, self._sinks[1])
+        products = (plane * line).flatten(1)  # [N, 3 * (density + color)]
+        return mlp(products, self._weights(), (products.shape[1], self.width)) + self.offset
+
+    def _weights(self) -> Tensor:
+        """One matrix that sums the density components into channel 0 and maps the others to appearance."""
+        color = self.basis.view(3, self.config.color, self.config.appearance)
+        return torch.cat([self._density, nn.functional.pad(color, (1, 0))], dim=1).reshape(-1)
+
+    def parameter_groups(self) -> list[ParameterGroup]:
+        return [
+            ParameterGroup([self.planes, self.lines], 2e-2, skip_untouched=True),
+            ParameterGroup([self.basis, self.offset], 5e-3),
+        ]
+
+    def attach(self, optimiser: Adam | None) -> None:
+        self._sinks = (None, None)
+        if optimiser:
+            self._sinks = optimiser.gradient(self.planes), optimiser.gradient(self.lines)
+
+    def grow(self, fraction: float) -> bool:
+        size = resolution_at(fraction, self.config.start, self.config.resolution)
+        if size <= self.lines.shape[1]:
+            return False
+        self.attach(None)
+        self.planes = nn.Parameter(resample_planes(self.planes, size))
+        self.lines = nn.Parameter(resample_lines(self.lines, size))
+        return True
+
+    def resize_like(self, shapes: Mapping[str, tuple[int, ...]]) -> None:
+        size = shapes.get("lines", self.lines.shape)[1:2]
+        if size and self.config.start <= size[0] <= self.config.resolution:
+            self.attach(None)
+            self.planes = nn.Parameter(self.planes.new_zeros(3, size[0], size[0], self.planes.shape[3]))
+            self.lines = nn.Parameter(self.lines.new_zeros(3, size[0], self.lines.shape[2]))
