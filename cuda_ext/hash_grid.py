@@ -79,6 +79,8 @@ def hash_grid(u: Tensor, table: Tensor, grid: HashGrid, sink: Tensor | None = No
     table = expect("hash_grid", "table", table, (grid.entries, grid.features), u)
     if sink is not None:
         expect("hash_grid", "sink", sink, (grid.entries, grid.features), u)
+        if not sink.is_contiguous():
+            raise ValueError("hash_grid: sink is not contiguous")
     if not native_for(u.device):
         return hash_grid_reference(u, table, grid)
     return torch.ops.fieldscape.hash_grid(u, table, sink, *grid._key)

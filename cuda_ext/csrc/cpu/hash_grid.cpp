@@ -100,6 +100,11 @@ struct Corners {
       std::memcpy(weight[c], &w, sizeof(w));
     }
   }
+  // Entries of a hashed level lie anywhere: asked for one vector of positions ahead, they arrive in time.
+  template <int F> void prefetch(const float* table) const {
+    for (int c = 0; c < 8; ++c)
+      for (int lane = 0; lane < W; ++lane) __builtin_prefetch(table + static_cast<size_t>(entry[c][lane]) * F, 1);
+  }
 };
 
 // W positions, two features: one 64-bit gather brings both features of an entry.
@@ -159,9 +164,17 @@ void encode_level(const Columns& columns, int64_t begin, int64_t count, const fl
                   float* out) {
   const Strides s(v);
 #if defined(__AVX2__) || defined(__AVX512F__)
-  for (int64_t i = 0; i < count; i += W) {
+  const auto corners_at = [&](int64_t i) {
     const float* u[3] = {columns.axis(0) + begin + i, columns.axis(1) + begin + i, columns.axis(2) + begin + i};
-    const Corners corners(u, v.scale, s);
+    return Corners(u, v.scale, s);
+  };
+  Corners next = corners_at(0);
+  for (int64_t i = 0; i < count; i += W) {
+    const Corners corners = next;
+    if (i + W < count) {
+      next = corners_at(i + W);
+      if (s.hashed) next.template prefetch<F>(table);
+    }
     if constexpr (F == 2) {
       encode_pairs(corners, table, out + i * F, out + i * F + W);
     } else {
@@ -285,6 +298,40 @@ void scatter_level(const float* u, const float* gy, int64_t N, const HashLevel& 
   flush();
 }
 
+#if defined(__AVX2__) || defined(__AVX512F__)
+// The same for a hashed level, where neighbours along a ray seldom share a cell but every entry is a cache miss.
+template <int F>
+void scatter_hashed(const float* u, const float* gy, int64_t N, const HashLevel& v, uint32_t first, uint32_t last,
+                    float* gtable) {
+  const Strides s(v);
+  const auto corners_at = [&](int64_t i) {
+    alignas(64) float axis[3][W];
+    for (int lane = 0; lane < W; ++lane)
+      for (int k = 0; k < 3; ++k) axis[k][lane] = inside(u[3 * std::min(i + lane, N - 1) + k]);
+    const float* columns[3] = {axis[0], axis[1], axis[2]};
+    return Corners(columns, v.scale, s);
+  };
+  if (N == 0) return;
+  Corners next = corners_at(0);
+  next.template prefetch<F>(gtable);
+  for (int64_t i = 0; i < N; i += W) {
+    const Corners corners = next;
+    if (i + W < N) {
+      next = corners_at(i + W);
+      next.template prefetch<F>(gtable);
+    }
+    const int lanes = static_cast<int>(std::min<int64_t>(W, N - i));
+    for (int lane = 0; lane < lanes; ++lane) {
+      const float* g = gy + (i + lane) * F;
+      for (int c = 0; c < 8; ++c) {
+        const uint32_t id = corners.entry[c][lane];
+        if (id >= first && id < last) add_scaled<F>(gtable + static_cast<size_t>(id) * F, g, corners.weight[c][lane]);
+      }
+    }
+  }
+}
+#endif
+
 template <int F>
 void scatter(const float* u, const float* gy, const HashLevel* levels, int L, int64_t N, float* gtable, int threads) {
   const std::vector<int64_t> rows = nonzero_rows(gy, N, L * F, threads);
@@ -303,7 +350,12 @@ void scatter(const float* u, const float* gy, const HashLevel* levels, int L, in
     const int l = L - 1 - static_cast<int>(task / parts), part = static_cast<int>(task % parts);
     const HashLevel& v = levels[l];
     const auto bound = [&](int k) { return static_cast<uint32_t>(static_cast<uint64_t>(v.size) * k / parts); };
-    scatter_level<F>(place, by_level + l * count * F, count, v, bound(part), bound(part + 1), gtable + v.offset * F);
+    float* gradient = gtable + v.offset * F;
+    const float* g = by_level + l * count * F;
+#if defined(__AVX2__) || defined(__AVX512F__)
+    if (v.hashed) return scatter_hashed<F>(place, g, count, v, bound(part), bound(part + 1), gradient);
+#endif
+    scatter_level<F>(place, g, count, v, bound(part), bound(part + 1), gradient);
   });
 }
 

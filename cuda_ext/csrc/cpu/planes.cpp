@@ -11,7 +11,7 @@ namespace FS_ISA {
 namespace {
 
 constexpr int64_t kChunk = 512; // samples of one task
-constexpr int kMaxBands = 16;   // tasks of one factor's scatter: enough of them even out what scenes leave empty
+constexpr int kBands = 16;      // tasks of one factor's scatter: enough to even out what scenes leave empty
 
 constexpr int kAhead = 12;      // samples: a band's gradients lie scattered, and are asked for early
 
@@ -85,55 +85,47 @@ void forward(const float* u, const float* table, const Factors<D>& factors, int 
   });
 }
 
-// The samples of one factor by band: a band is a run of rows of a plane (of vertices of a line). Samples keep their
-// order, and those between two bands are in both.
-struct Bands {
-  int32_t shift = 0, count = 1; // band = row >> shift
-  int64_t start[kMaxBands + 1] = {};
+// The samples of one factor, sorted by the row of their cell (in a line, by the cell) and within it in order.
+struct ByRow {
+  std::vector<int64_t> start; // of each row's samples; one more than there are rows
   std::vector<int32_t> samples;
   template <int D> void fill(const float* u, const Factor<D>& f, int64_t N) {
     const int32_t size = f.size[D - 1];
-    while (size > kMaxBands << shift) ++shift;
-    count = ((size - 1) >> shift) + 1;
-    std::vector<uint8_t> lower(N), upper(N);
+    std::vector<int32_t> row(N);
+    start.assign(size + 1, 0);
     for (int64_t i = 0; i < N; ++i) {
-      const Along along(u[3 * i + f.axis[D - 1]], size);
-      lower[i] = static_cast<uint8_t>(along.cell >> shift);
-      upper[i] = static_cast<uint8_t>((along.cell + along.next) >> shift);
-      ++start[lower[i] + 1];
-      if (upper[i] != lower[i]) ++start[upper[i] + 1];
+      row[i] = Along(u[3 * i + f.axis[D - 1]], size).cell;
+      ++start[row[i] + 1];
     }
-    int64_t at[kMaxBands] = {};
-    for (int b = 0; b < count; ++b) {
-      start[b + 1] += start[b];
-      at[b] = start[b];
-    }
-    samples.resize(start[count]);
-    for (int64_t i = 0; i < N; ++i) {
-      samples[at[lower[i]]++] = static_cast<int32_t>(i);
-      if (upper[i] != lower[i]) samples[at[upper[i]]++] = static_cast<int32_t>(i);
-    }
+    for (int32_t r = 0; r < size; ++r) start[r + 1] += start[r];
+    std::vector<int64_t> next(start.begin(), start.end() - 1);
+    samples.resize(N);
+    for (int64_t i = 0; i < N; ++i) samples[next[row[i]]++] = static_cast<int32_t>(i);
   }
 };
 
-// Every task owns a band and meets its samples in order: nothing races, and every sum is in the order of the samples
-// whatever the number of threads. With ggu, weights are those of the second order.
+// Every task owns a band of rows and meets the samples of each row in order, so that nothing races and every sum has
+// one order whatever the number of threads; two rows at a time stay in the first cache. With ggu, weights are those of
+// the second order.
 template <int D>
 void scatter(const float* u, const float* gy, const float* ggu, const Factors<D>& factors, int C, int64_t N,
              float* gtable, int threads) {
-  Bands bands[3];
-  parallel_tasks(3, threads, [&, u, N](int64_t p, int) { bands[p].fill(u, factors[p], N); });
-  parallel_tasks(3 * kMaxBands, threads, [&, u, gy, ggu, C, gtable](int64_t task, int) {
-    const int p = static_cast<int>(task / kMaxBands), band = static_cast<int>(task % kMaxBands);
-    const Bands& mine = bands[p];
-    if (band >= mine.count) return;
+  ByRow order[3];
+  parallel_tasks(3, threads, [&, u, N](int64_t p, int) { order[p].fill(u, factors[p], N); });
+  parallel_tasks(3 * kBands, threads, [&, u, gy, ggu, C, gtable](int64_t task, int) {
+    const int p = static_cast<int>(task / kBands), band = static_cast<int>(task % kBands);
     const Factor<D>& f = factors[p];
-    for (int64_t k = mine.start[band]; k < mine.start[band + 1]; ++k) {
-      const int64_t i = mine.samples[k];
-      if (k + kAhead < mine.start[band + 1]) prefetch_row(gy + (3 * static_cast<int64_t>(mine.samples[k + kAhead]) + p) * C, C);
+    const auto bound = [&](int k) { return static_cast<int32_t>(static_cast<int64_t>(f.size[D - 1]) * k / kBands); };
+    const int32_t first = bound(band), last = bound(band + 1);
+    if (first == last) return;
+    const std::vector<int32_t>& samples = order[p].samples;
+    const int64_t end = order[p].start[last];
+    for (int64_t k = order[p].start[std::max(first - 1, 0)]; k < end; ++k) {
+      if (k + kAhead < end) prefetch_row(gy + (3 * static_cast<int64_t>(samples[k + kAhead]) + p) * C, C);
+      const int64_t i = samples[k];
       const Cell<D> cell(u + 3 * i, f);
       for (int c = 0; c < Cell<D>::kCorners; ++c) {
-        if (cell.owner(c) >> mine.shift != band) continue;
+        if (cell.owner(c) < first || cell.owner(c) >= last) continue;
         const float weight = ggu ? cell.along(c, ggu + 3 * i, f) : cell.weight(c);
         add_row(gtable + cell.row(c) * C, weight, gy + (3 * i + p) * C, C);
       }

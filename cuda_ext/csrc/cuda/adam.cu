@@ -13,7 +13,7 @@ template <int V> struct alignas(V * sizeof(float)) Pack {
   float v[V];
 };
 
-// V parameters of one thread; they are skipped together when none has a gradient.
+// V parameters of one thread; nothing more is read when none of them has a gradient.
 template <int V>
 __global__ void __launch_bounds__(kThreads)
 adam_kernel(float* __restrict__ parameter, float* __restrict__ gradient, float* __restrict__ first,
@@ -28,6 +28,7 @@ adam_kernel(float* __restrict__ parameter, float* __restrict__ gradient, float* 
   Pack<V> p = reinterpret_cast<Pack<V>*>(parameter)[i];
   Pack<V> m = reinterpret_cast<Pack<V>*>(first)[i], v = reinterpret_cast<Pack<V>*>(second)[i];
   for (int k = 0; k < V; ++k) {
+    if (skip && g.v[k] == 0) continue;
     g.v[k] += s.decay * p.v[k];
     m.v[k] = s.beta1 * m.v[k] + (1 - s.beta1) * g.v[k];
     v.v[k] = s.beta2 * v.v[k] + (1 - s.beta2) * g.v[k] * g.v[k];
