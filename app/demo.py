@@ -33,8 +33,8 @@ from .viewpoint import orbit
 PREFERRED = ("vm", "triplane", "sparse", "mlp")  # what to convert into: the first one there is
 _FIT_SHARE = 0.6  # of the time given, the conversion has the rest
 _HERO_SIZE = (840, 560)
-_FRAME = (300, 300)
-_ZOOM = 1.25  # of the photos' lens
+_FRAME = (320, 320)
+_ZOOM = 1.1  # of the photos' lens, for the large picture
 
 
 @dataclass(frozen=True)
@@ -158,7 +158,7 @@ class _Demo:
         hero = cut_out(
             render_view(field, orbit(close, 8, _HERO_SIZE), 1, background=0.0, what=what, near=view.near)
         )
-        cameras, frames = orbit(close, count, _FRAME), []
+        cameras, frames = orbit(view, count, _FRAME), []
         for index in range(count):
             frames.append(
                 cut_out(render_view(field, cameras, index, background=0.0, what=what, near=view.near))

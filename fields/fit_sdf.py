@@ -47,7 +47,8 @@ class SDFOptions:
 
 
 def fit_sdf(field: Field, source: DistanceSource, budget: Budget, *, seed: int = 0,
-            state: FitState | None = None, options: SDFOptions | None = None) -> Generator[Progress, None, None]:
+            state: FitState | None = None, options: SDFOptions | None = None
+            ) -> Generator[Progress, None, None]:
     """Fit `field`, of kind `sdf`, in place to the distances of `source`; yields every 16 steps.
 
     Only geometry is fitted: the appearance network stays as it is. Ends after the budget, with `log_beta` set

@@ -20,6 +20,7 @@ from cuda_ext.sparse import SparseIndex, sparse_lookup
 
 Outputs = Tensor | tuple[Tensor, ...]
 TOLERANCE = 1e-4
+CPU_ONLY = {"render_loss"}  # on CUDA it is composed of the other operators
 NETWORKS = [(3, 16, 1), (32, 64, 64, 16), (27, 128, 100, 3), (5, 7), (1, 1), (40, 33, 64)]
 LENGTHS = [5, 0, 32, 1, 100, 33, 64, 0]  # of rays: empty, whole warps, more and less
 GRIDS = [HashGrid(5, 2, 9, 4.0, 64.0), HashGrid(9, 1, 8, 3.0, 40.0), HashGrid(3, 4, 10, 4.0, 50.0),
@@ -229,7 +230,7 @@ class KernelParity:
             adam = cuda_ext.Adam([ParameterGroup([p], 0.01, decay=0.1, skip_untouched=True)])
             for step in range(3):
                 gradient = numbers(device, 40, seed=step)
-                gradient[8:16] = 0
+                gradient[8:16] = gradient[21] = gradient[38] = 0
                 adam.gradient(p).copy_(gradient)
                 if reference:
                     with reference_only():

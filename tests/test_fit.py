@@ -51,8 +51,8 @@ def psnr(field: Field, capture: Capture) -> float:
 
 def test_fit_learns_the_capture(fitted: Field, capture: Capture) -> None:
     blank = new_field(capture)
-    assert psnr(fitted, capture) > 21
-    assert psnr(fitted, capture) > psnr(blank, capture) + 8
+    assert psnr(fitted, capture) > 19
+    assert psnr(fitted, capture) > psnr(blank, capture) + 6
     assert fitted.occupancy.occupied_fraction < 0.5
 
 

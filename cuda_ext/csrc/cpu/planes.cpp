@@ -124,11 +124,19 @@ void scatter(const float* u, const float* gy, const float* ggu, const Factors<D>
       if (k + kAhead < end) prefetch_row(gy + (3 * static_cast<int64_t>(samples[k + kAhead]) + p) * C, C);
       const int64_t i = samples[k];
       const Cell<D> cell(u + 3 * i, f);
+      float* row[Cell<D>::kCorners];
+      float weight[Cell<D>::kCorners];
+      int mine = 0;
       for (int c = 0; c < Cell<D>::kCorners; ++c) {
         if (cell.owner(c) < first || cell.owner(c) >= last) continue;
-        const float weight = ggu ? cell.along(c, ggu + 3 * i, f) : cell.weight(c);
-        add_row(gtable + cell.row(c) * C, weight, gy + (3 * i + p) * C, C);
+        row[mine] = gtable + cell.row(c) * C;
+        weight[mine++] = ggu ? cell.along(c, ggu + 3 * i, f) : cell.weight(c);
       }
+      const float* g = gy + (3 * i + p) * C;
+      if (mine == Cell<D>::kCorners)
+        add_rows<Cell<D>::kCorners>(row, weight, g, C);
+      else
+        for (int k = 0; k < mine; ++k) add_rows<1>(row + k, weight + k, g, C);
     }
   });
 }

@@ -11,6 +11,16 @@ namespace FS_ISA {
 
 // L neighbouring channels; memory need not be aligned.
 template <int L> struct Lanes;
+template <> struct Lanes<1> {
+  typedef float type;
+  static float load(const float* p) { return *p; }
+  static void store(float* p, float v) { *p = v; }
+  static float sum(float v) { return v; }
+};
+template <> struct Lanes<2> {
+  typedef float type __attribute__((vector_size(8)));
+  static float sum(type v) { return v[0] + v[1]; }
+};
 #define FS_LANES(L)                                                                                                    \
   template <> struct Lanes<L> {                                                                                        \
     typedef float type __attribute__((vector_size(4 * L)));                                                            \
@@ -21,21 +31,15 @@ template <int L> struct Lanes;
     }                                                                                                                  \
     static void store(float* p, type v) { std::memcpy(p, &v, sizeof(v)); }                                             \
     static float sum(type v) {                                                                                         \
-      float total = 0;                                                                                                 \
-      for (int i = 0; i < L; ++i) total += v[i];                                                                       \
-      return total;                                                                                                    \
+      Lanes<L / 2>::type half[2];                                                                                      \
+      std::memcpy(half, &v, sizeof(v));                                                                                \
+      return Lanes<L / 2>::sum(half[0] + half[1]);                                                                     \
     }                                                                                                                  \
   };
 FS_LANES(4)
 FS_LANES(8)
 FS_LANES(16)
 #undef FS_LANES
-template <> struct Lanes<1> {
-  typedef float type;
-  static float load(const float* p) { return *p; }
-  static void store(float* p, float v) { *p = v; }
-  static float sum(float v) { return v; }
-};
 
 #define FS_INLINE __attribute__((always_inline))
 
@@ -59,10 +63,11 @@ template <int K> inline void blend(const float* const* row, const float* weight,
   });
 }
 
-// row += weight * g
-inline void add_row(float* row, float weight, const float* g, int C) {
+// row[k] += weight[k] * g; rows may coincide
+template <int K> inline void add_rows(float* const* row, const float* weight, const float* g, int C) {
   over_channels(C, [&](auto lanes, int c) FS_INLINE {
-    lanes.store(row + c, lanes.load(row + c) + lanes.load(g + c) * weight);
+    const auto v = lanes.load(g + c);
+    for (int k = 0; k < K; ++k) lanes.store(row[k] + c, lanes.load(row[k] + c) + v * weight[k]);
   });
 }
 
@@ -85,7 +90,7 @@ template <int K> inline void dots(const float* const* row, const float* g, int C
     for (int k = 0; k < K; ++k) dot[k] += lanes.sum(v * lanes.load(row[k] + whole + c));
   });
   if (whole)
-    for (int k = 0; k < K; ++k) dot[k] += sum(total[k]);
+    for (int k = 0; k < K; ++k) dot[k] += Lanes<W>::sum(total[k]);
 }
 
 // Where u lies among `size` vertices from 0 to 1. Positions outside use the border, and NaN the lower one:

@@ -102,7 +102,9 @@ void scatter(const float* u, const float* gy, const float* ggu, const Index& ind
       for (int c = 0; c < kCorners; ++c) {
         const int64_t row = rows[i * kCorners + c];
         if (row < first || row >= last) continue;
-        add_row(gvalues + row * C, ggu ? cell.along(c, ggu + 3 * i) : cell.weight(c), gy + i * C, C);
+        float* const target = gvalues + row * C;
+        const float weight = ggu ? cell.along(c, ggu + 3 * i) : cell.weight(c);
+        add_rows<1>(&target, &weight, gy + i * C, C);
       }
     }
   });

@@ -91,7 +91,7 @@ __device__ __forceinline__ void multiply(const float* activations, const float* 
     load_panel<W, transposed>(matrix, first, K, M, panel);
     __syncthreads();
     const int depth = min(T::kDepth, K - first);
-#pragma unroll 4
+#pragma unroll 2
     for (int k = 0; k < depth; ++k) {
       alignas(16) float a[8], b[8];
       read_eight(activations + (first + k) * T::kRow + tile.sample, T::kSamples / 2, a);
