@@ -104,8 +104,8 @@ class TestHashGrid:
                 u.contiguous(), table.contiguous()), strict=True):
             close(actual, expected)
 
-    @pytest.mark.parametrize("settings", [{"levels": 0}, {"levels": 33}, {"features": 3}, {"log2_entries": 25},
-                                          {"coarsest": 1.0}, {"coarsest": 9.0, "finest": 8.0}])
+    @pytest.mark.parametrize("settings", [{"levels": 0}, {"levels": 33}, {"features": 3}, {"coarsest": 1.0},
+                                          {"log2_entries": 25}, {"coarsest": 9.0, "finest": 8.0}])
     def test_impossible_grids_are_refused(self, settings: dict[str, float]) -> None:
         with pytest.raises(ValueError, match="hash grid: "):
             HashGrid(**settings)  # type: ignore[arg-type]

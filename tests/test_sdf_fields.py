@@ -54,8 +54,8 @@ def new_field(name: str = "hash", kind: str = "sdf") -> Field:
 def run(field: Field, steps: int, *, source: Shape | None = None, state: FitState | None = None,
         seed: int = 0, options: SDFOptions = QUICK) -> list[float]:
     """Fit to the end; the reported losses."""
-    budget = Budget(steps=steps)
-    return [p.loss for p in fit_sdf(field, source or Shape(), budget, seed=seed, state=state, options=options)]
+    source, budget = source or Shape(), Budget(steps=steps)
+    return [p.loss for p in fit_sdf(field, source, budget, seed=seed, state=state, options=options)]
 
 
 @pytest.fixture(scope="module")
@@ -87,7 +87,7 @@ def test_mesh_of_a_fit_is_closed_and_has_the_volume(fitted: Field) -> None:
 
 
 def test_fit_leaves_a_field_ready_for_rendering(fitted: Field) -> None:
-    assert float(fitted.beta) == pytest.approx(0.5 * SPACE.step, rel=1e-4)
+    assert fitted.beta.item() == pytest.approx(0.5 * SPACE.step, rel=1e-4)
     surface = CENTRE + torch.tensor([[1.15, 0.0, 0.0], [0.0, 0.35, 0.8]])
     assert bool(fitted.occupancy.occupied(surface).all())
     assert fitted.occupancy.occupied_fraction < 0.5
