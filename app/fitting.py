@@ -9,6 +9,8 @@ from dataclasses import field as dataclass_field
 from pathlib import Path
 from typing import Any, cast
 
+import torch
+
 from fields.budget import Budget
 from fields.errors import UserError
 from fields.field import Field, Kind
@@ -97,7 +99,7 @@ def fit_steps(
 
 def notes_of(source: Source) -> dict[str, Any]:
     """What a field file remembers of its source: its name and from where it was photographed."""
-    found: dict[str, Any] = {"source": Path(source.name).name}
+    found: dict[str, Any] = {"source": Path(source.name).name, "colors": not source.is_mesh}
     if source.capture is not None:
         found |= {"layout": source.capture.layout, "viewpoint": of_capture(source.capture).notes()}
     return found
@@ -162,6 +164,10 @@ class _Run:
 
     def go(self, settings: FitSettings) -> Generator[Progress, None, dict[str, Any]]:
         self.folder.write_record(self.record.document(parameters=self.field.parameter_count))
+        if self.source.mesh is not None:
+            yield Progress(0, 0, "distances")
+            with self.record.phase("distances"):  # the pool that a fit draws from, made at its first use
+                self.source.mesh.sample(1, torch.Generator())
         with self.record.phase("fit"):
             yield from self._fit(settings)
         self._save_state("done")

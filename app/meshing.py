@@ -54,7 +54,7 @@ def mesh_steps(
         mesh = largest_components(mesh, options.keep)
     if options.faces is not None:
         mesh = simplify(mesh, options.faces)
-    if options.color == "vertex":
+    if options.color == "vertex" and (notes or {}).get("colors", True):
         mesh = vertex_colors(
             mesh, lambda x, directions: field.evaluate(x, directions).rgb, device=field.device
         )

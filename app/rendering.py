@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -17,6 +17,7 @@ from fields.field import Field
 from fields.progress import Progress
 from fields.render import render_view
 from fields.safeio import write_bytes
+from fields.sphere_trace import render_sdf_view
 
 from .camera_file import read_path
 from .hardware import program_version
@@ -107,8 +108,17 @@ class PngFolder:
         """Every finished picture is whole, and stays."""
 
 
+def renderer_for(field: Field, notes: dict[str, Any]) -> Callable[..., dict[str, Tensor]]:
+    """What renders a field best: a shape that never had colours is shown as clay, by sphere tracing."""
+    return render_sdf_view if field.kind == "sdf" and not notes.get("colors", True) else render_view
+
+
 def render_to(
-    field: Field, shots: Shots, what: Sequence[str], sink: Sink
+    field: Field,
+    shots: Shots,
+    what: Sequence[str],
+    sink: Sink,
+    renderer: Callable[..., dict[str, Tensor]] = render_view,
 ) -> Generator[Progress, None, dict[str, Any]]:
     """Render every shot into `sink`; the return value says how many, how fast, and the span of depths."""
     needed = tuple(dict.fromkeys([*what, *(("opacity",) if {"depth", "normal"} & set(what) else ())]))
@@ -117,7 +127,7 @@ def render_to(
     try:
         for index, name in enumerate(shots.names):
             before = time.perf_counter()
-            views = render_view(
+            views = renderer(
                 field, shots.cameras, index, background=shots.background, what=needed, near=shots.near
             )
             spent += time.perf_counter() - before

@@ -11,7 +11,21 @@ from .planes import line_lookup, triplane_lookup
 from .sparse import SparseIndex, sparse_lookup
 
 __all__ = [
-    "Adam", "HashGrid", "MarchSpace", "ParameterGroup", "SparseIndex", "composite", "hash_grid", "line_lookup",
-    "march", "mlp", "reference_only", "sparse_lookup", "spherical_harmonics", "triplane_lookup", "visible",
+    "Adam",
+    "HashGrid",
+    "MarchSpace",
+    "ParameterGroup",
+    "SparseIndex",
+    "composite",
+    "hash_grid",
+    "line_lookup",
+    "march",
+    "mlp",
+    "quiet_torch",
+    "reference_only",
+    "sparse_lookup",
+    "spherical_harmonics",
+    "triplane_lookup",
+    "visible",
     "weight_count",
 ]

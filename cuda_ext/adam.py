@@ -29,13 +29,15 @@ class Adam:
     updates, and leaves every buffer zero.
     """
 
-    def __init__(self, groups: Iterable[ParameterGroup], betas: tuple[float, float] = (0.9, 0.99),
-                 epsilon: float = 1e-15) -> None:
+    def __init__(
+        self, groups: Iterable[ParameterGroup], betas: tuple[float, float] = (0.9, 0.99), epsilon: float = 1e-15
+    ) -> None:
         self.groups = list(groups)
         self.betas, self.epsilon, self.steps = betas, epsilon, 0
         self._state = {
             id(p): (torch.zeros_like(p), torch.zeros_like(p), torch.zeros_like(p))
-            for group in self.groups for p in group.parameters
+            for group in self.groups
+            for p in group.parameters
         }
 
     def gradient(self, parameter: Tensor) -> Tensor:
@@ -72,8 +74,20 @@ class Adam:
     def _update(self, p: Tensor, rate: float, group: ParameterGroup) -> None:
         gradient, first, second = self._state[id(p)]
         if native_for(p.device) and p.is_contiguous():
-            launch("adam", p.device, p, gradient, first, second, p.numel(), rate, *self.betas, self.epsilon,
-                   group.decay, int(group.skip_untouched))
+            launch(
+                "adam",
+                p.device,
+                p,
+                gradient,
+                first,
+                second,
+                p.numel(),
+                rate,
+                *self.betas,
+                self.epsilon,
+                group.decay,
+                int(group.skip_untouched),
+            )
             return
         touched = gradient != 0 if group.skip_untouched else torch.ones_like(gradient, dtype=torch.bool)
         g = gradient + group.decay * p

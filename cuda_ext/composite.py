@@ -12,8 +12,9 @@ from .engine import LIBRARY, expect, launch, native_for
 MAX_CHANNELS = 32
 
 
-def composite(density: Tensor, rgb: Tensor, start: Tensor, end: Tensor, offsets: Tensor, background: Tensor
-              ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+def composite(
+    density: Tensor, rgb: Tensor, start: Tensor, end: Tensor, offsets: Tensor, background: Tensor
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Colour and depth of R rays from S packed samples with C channels.
 
     density, start, end [S]; rgb [S, C]; offsets [R + 1] int64; background [R, C].
@@ -35,8 +36,9 @@ def composite(density: Tensor, rgb: Tensor, start: Tensor, end: Tensor, offsets:
     return color, 1 - light, depth, weights
 
 
-def composite_reference(density: Tensor, rgb: Tensor, start: Tensor, end: Tensor, offsets: Tensor,
-                        background: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+def composite_reference(
+    density: Tensor, rgb: Tensor, start: Tensor, end: Tensor, offsets: Tensor, background: Tensor
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """The specification of `composite`, in plain PyTorch."""
     count = offsets.shape[0] - 1
     ray = torch.repeat_interleave(torch.arange(count, device=density.device), offsets.diff())
@@ -56,8 +58,9 @@ def _before(thickness: Tensor, ray: Tensor, offsets: Tensor) -> Tensor:
     return (total[:-1] - total[offsets[ray]]).to(thickness.dtype)
 
 
-def visible(density: Tensor, start: Tensor, end: Tensor, offsets: Tensor, light: Tensor, stop: float
-            ) -> tuple[Tensor, Tensor]:
+def visible(
+    density: Tensor, start: Tensor, end: Tensor, offsets: Tensor, light: Tensor, stop: float
+) -> tuple[Tensor, Tensor]:
     """How many of its first samples each ray [R] sees by more than `stop` of the light (int32).
 
     `light` [R] is the transmittance before the first sample; the light left behind the last one seen is
@@ -75,8 +78,9 @@ def visible(density: Tensor, start: Tensor, end: Tensor, offsets: Tensor, light:
     return _visible_reference(density, start, end, offsets, light, stop)
 
 
-def _visible_reference(density: Tensor, start: Tensor, end: Tensor, offsets: Tensor, light: Tensor, stop: float
-                       ) -> tuple[Tensor, Tensor]:
+def _visible_reference(
+    density: Tensor, start: Tensor, end: Tensor, offsets: Tensor, light: Tensor, stop: float
+) -> tuple[Tensor, Tensor]:
     ray = torch.repeat_interleave(torch.arange(len(light), device=density.device), offsets.diff())
     thickness = density * (end - start)
     seen = light[ray] * torch.exp(-_before(thickness, ray, offsets)) > stop
@@ -85,28 +89,73 @@ def _visible_reference(density: Tensor, start: Tensor, end: Tensor, offsets: Ten
     return count, light * torch.exp(-spent)
 
 
-LIBRARY.define("composite(Tensor density, Tensor rgb, Tensor start, Tensor end, Tensor offsets, Tensor background)"
-               " -> (Tensor, Tensor, Tensor, Tensor)")
-LIBRARY.define("composite_backward(Tensor rgb, Tensor start, Tensor end, Tensor offsets, Tensor background,"
-               " Tensor weights, Tensor light, Tensor gcolor, Tensor glight, Tensor gdepth) -> (Tensor, Tensor)")
+LIBRARY.define(
+    "composite(Tensor density, Tensor rgb, Tensor start, Tensor end, Tensor offsets, Tensor background)"
+    " -> (Tensor, Tensor, Tensor, Tensor)"
+)
+LIBRARY.define(
+    "composite_backward(Tensor rgb, Tensor start, Tensor end, Tensor offsets, Tensor background,"
+    " Tensor weights, Tensor light, Tensor gcolor, Tensor glight, Tensor gdepth) -> (Tensor, Tensor)"
+)
 
 
-def _forward(density: Tensor, rgb: Tensor, start: Tensor, end: Tensor, offsets: Tensor, background: Tensor
-             ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+def _forward(
+    density: Tensor, rgb: Tensor, start: Tensor, end: Tensor, offsets: Tensor, background: Tensor
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     rays, channels = background.shape
     color, weights = torch.empty_like(background), torch.empty_like(density)
     light, depth = density.new_empty(rays), density.new_empty(rays)
-    launch("composite_forward", density.device, density, rgb, start, end, offsets, background, rays, channels,
-           color, light, depth, weights)
+    launch(
+        "composite_forward",
+        density.device,
+        density,
+        rgb,
+        start,
+        end,
+        offsets,
+        background,
+        rays,
+        channels,
+        color,
+        light,
+        depth,
+        weights,
+    )
     return color, light, depth, weights
 
 
-def _backward(rgb: Tensor, start: Tensor, end: Tensor, offsets: Tensor, background: Tensor, weights: Tensor,
-              light: Tensor, gcolor: Tensor, glight: Tensor, gdepth: Tensor) -> tuple[Tensor, Tensor]:
+def _backward(
+    rgb: Tensor,
+    start: Tensor,
+    end: Tensor,
+    offsets: Tensor,
+    background: Tensor,
+    weights: Tensor,
+    light: Tensor,
+    gcolor: Tensor,
+    glight: Tensor,
+    gdepth: Tensor,
+) -> tuple[Tensor, Tensor]:
     rays, channels = background.shape
     gdensity, grgb = torch.empty_like(weights), torch.empty_like(rgb)
-    launch("composite_backward", rgb.device, rgb, start, end, offsets, background, weights, light,
-           gcolor.contiguous(), glight.contiguous(), gdepth.contiguous(), rays, channels, gdensity, grgb)
+    launch(
+        "composite_backward",
+        rgb.device,
+        rgb,
+        start,
+        end,
+        offsets,
+        background,
+        weights,
+        light,
+        gcolor.contiguous(),
+        glight.contiguous(),
+        gdepth.contiguous(),
+        rays,
+        channels,
+        gdensity,
+        grgb,
+    )
     return gdensity, grgb
 
 
@@ -116,16 +165,26 @@ for _device in ("CPU", "CUDA"):
 
 
 @torch.library.register_fake("fieldscape::composite", lib=LIBRARY)
-def _(density: Tensor, rgb: Tensor, start: Tensor, end: Tensor, offsets: Tensor, background: Tensor
-      ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+def _(
+    density: Tensor, rgb: Tensor, start: Tensor, end: Tensor, offsets: Tensor, background: Tensor
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     rays = background.shape[0]
-    return (torch.empty_like(background), density.new_empty(rays), density.new_empty(rays),
-            torch.empty_like(density))
+    return (torch.empty_like(background), density.new_empty(rays), density.new_empty(rays), torch.empty_like(density))
 
 
 @torch.library.register_fake("fieldscape::composite_backward", lib=LIBRARY)
-def _(rgb: Tensor, start: Tensor, end: Tensor, offsets: Tensor, background: Tensor, weights: Tensor,
-      light: Tensor, gcolor: Tensor, glight: Tensor, gdepth: Tensor) -> tuple[Tensor, Tensor]:
+def _(
+    rgb: Tensor,
+    start: Tensor,
+    end: Tensor,
+    offsets: Tensor,
+    background: Tensor,
+    weights: Tensor,
+    light: Tensor,
+    gcolor: Tensor,
+    glight: Tensor,
+    gdepth: Tensor,
+) -> tuple[Tensor, Tensor]:
     return torch.empty_like(weights), torch.empty_like(rgb)
 
 

@@ -101,8 +101,14 @@ def launch(kernel: str, device: torch.device, *arguments: Any) -> None:
         raise RuntimeError(f"{kernel}: CUDA error {status}")
 
 
-def expect(operator: str, name: str, tensor: Tensor, shape: tuple[int, ...], like: Tensor | None = None,
-           dtype: torch.dtype = torch.float32) -> Tensor:
+def expect(
+    operator: str,
+    name: str,
+    tensor: Tensor,
+    shape: tuple[int, ...],
+    like: Tensor | None = None,
+    dtype: torch.dtype = torch.float32,
+) -> Tensor:
     """The tensor, contiguous, after its dtype, shape (-1 admits any size) and device were checked.
 
     Raises:

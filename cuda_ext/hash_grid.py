@@ -122,8 +122,7 @@ def _levels(device: torch.device, *key: Any) -> Tensor:
 _SHAPE = "int levels, int features, int log2_entries, float coarsest, float finest"
 LIBRARY.define(f"hash_grid(Tensor u, Tensor table, Tensor? sink, {_SHAPE}) -> Tensor")
 LIBRARY.define(
-    f"hash_grid_backward(Tensor u, Tensor table, Tensor gy, bool for_table, bool for_u, {_SHAPE})"
-    " -> (Tensor, Tensor)"
+    f"hash_grid_backward(Tensor u, Tensor table, Tensor gy, bool for_table, bool for_u, {_SHAPE}) -> (Tensor, Tensor)"
 )
 LIBRARY.define(f"hash_grid_scatter_(Tensor u, Tensor gy, Tensor(a!) sink, {_SHAPE}) -> ()")
 
@@ -137,14 +136,36 @@ def _forward(u: Tensor, table: Tensor, sink: Tensor | None, *key: Any) -> Tensor
 def _backward(u: Tensor, table: Tensor, gy: Tensor, for_table: bool, for_u: bool, *key: Any) -> tuple[Tensor, Tensor]:
     gtable = torch.zeros_like(table) if for_table else table.new_empty(0)
     gu = torch.empty_like(u) if for_u else u.new_empty(0)
-    launch("hash_grid_backward", u.device, u, table, gy.contiguous(), _levels(u.device, *key), key[0], key[1],
-           u.shape[0], gtable if for_table else None, gu if for_u else None)
+    launch(
+        "hash_grid_backward",
+        u.device,
+        u,
+        table,
+        gy.contiguous(),
+        _levels(u.device, *key),
+        key[0],
+        key[1],
+        u.shape[0],
+        gtable if for_table else None,
+        gu if for_u else None,
+    )
     return gtable, gu
 
 
 def _scatter(u: Tensor, gy: Tensor, sink: Tensor, *key: Any) -> None:
-    launch("hash_grid_backward", u.device, u, None, gy.contiguous(), _levels(u.device, *key), key[0], key[1],
-           u.shape[0], sink, None)
+    launch(
+        "hash_grid_backward",
+        u.device,
+        u,
+        None,
+        gy.contiguous(),
+        _levels(u.device, *key),
+        key[0],
+        key[1],
+        u.shape[0],
+        sink,
+        None,
+    )
 
 
 for _device in ("CPU", "CUDA"):
@@ -160,8 +181,10 @@ def _(u: Tensor, table: Tensor, sink: Tensor | None, *key: Any) -> Tensor:
 
 @torch.library.register_fake("fieldscape::hash_grid_backward", lib=LIBRARY)
 def _(u: Tensor, table: Tensor, gy: Tensor, for_table: bool, for_u: bool, *key: Any) -> tuple[Tensor, Tensor]:
-    return (torch.empty_like(table) if for_table else table.new_empty(0),
-            torch.empty_like(u) if for_u else u.new_empty(0))
+    return (
+        torch.empty_like(table) if for_table else table.new_empty(0),
+        torch.empty_like(u) if for_u else u.new_empty(0),
+    )
 
 
 def _remember(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
@@ -192,8 +215,21 @@ def _differentiate_backward(ctx: Any, ggtable: Tensor | None, ggu: Tensor | None
     if not ctx.for_u or ggu is None:
         return (None,) * 10
     ggy, gtable, gu = torch.empty_like(gy), torch.zeros_like(table), torch.empty_like(u)
-    launch("hash_grid_backward_backward", u.device, u, table, gy.contiguous(), ggu.contiguous(),
-           _levels(u.device, *ctx.key), ctx.key[0], ctx.key[1], u.shape[0], ggy, gtable, gu)
+    launch(
+        "hash_grid_backward_backward",
+        u.device,
+        u,
+        table,
+        gy.contiguous(),
+        ggu.contiguous(),
+        _levels(u.device, *ctx.key),
+        ctx.key[0],
+        ctx.key[1],
+        u.shape[0],
+        ggy,
+        gtable,
+        gu,
+    )
     return gu, gtable, ggy, *[None] * 7
 
 

@@ -67,8 +67,16 @@ def coarsen(bits: Tensor, resolution: int) -> Tensor:
     return (view != 0).amax(dim=3).amax(dim=1).to(torch.uint8).reshape(-1)
 
 
-def march(origins: Tensor, directions: Tensor, t: Tensor, t_end: Tensor, bits: Tensor, coarse: Tensor,
-          space: MarchSpace, limit: int) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
+def march(
+    origins: Tensor,
+    directions: Tensor,
+    t: Tensor,
+    t_end: Tensor,
+    bits: Tensor,
+    coarse: Tensor,
+    space: MarchSpace,
+    limit: int,
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
     """At most `limit` steps of every ray through occupied cells, from t [R] to t_end [R].
 
     Returns ray [S], start [S], end [S], offsets [R + 1], midpoints x [S, 3], and the t [R] to go on from.
@@ -87,8 +95,26 @@ def march(origins: Tensor, directions: Tensor, t: Tensor, t_end: Tensor, bits: T
     starts, ends = _scratch(count * limit, t.device)
     counts = torch.empty(count, dtype=torch.int32, device=t.device)
     box = space.box
-    launch("march", t.device, origins, directions, count, box.ctypes.data, int(space.unbounded), bits, coarse,
-           space.resolution, space.step, space.cone, limit, t, t_end, starts, ends, counts)
+    launch(
+        "march",
+        t.device,
+        origins,
+        directions,
+        count,
+        box.ctypes.data,
+        int(space.unbounded),
+        bits,
+        coarse,
+        space.resolution,
+        space.step,
+        space.cone,
+        limit,
+        t,
+        t_end,
+        starts,
+        ends,
+        counts,
+    )
     offsets = torch.zeros(count + 1, dtype=torch.int64, device=t.device)
     torch.cumsum(counts, 0, out=offsets[1:])
     total = int(offsets[-1])
@@ -109,8 +135,9 @@ def _scratch(size: int, device: torch.device) -> tuple[Tensor, Tensor]:
     return buffers[device][0], buffers[device][1]
 
 
-def march_reference(origins: Tensor, directions: Tensor, t: Tensor, t_end: Tensor, bits: Tensor,
-                    space: MarchSpace, limit: int) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
+def march_reference(
+    origins: Tensor, directions: Tensor, t: Tensor, t_end: Tensor, bits: Tensor, space: MarchSpace, limit: int
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
     """The specification of `march`: every step of the comb is looked at, occupied ones are kept."""
     occupied = unpack_bits(bits)
     count, resolution = len(t), space.resolution

@@ -6,6 +6,7 @@ The layout of tiny-cuda-nn's fused networks: weight k is [width_k, width_k+1], a
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -19,12 +20,12 @@ MAX_WIDTH = 128  # wider networks are left to the BLAS
 
 def weight_count(widths: Sequence[int]) -> int:
     """Parameters of a network with these widths, input first."""
-    return sum(a * b for a, b in zip(widths[:-1], widths[1:], strict=True))
+    return sum(a * b for a, b in pairwise(widths))
 
 
 def split_weights(weights: Tensor, widths: Sequence[int]) -> list[Tensor]:
     """The matrices [width_k, width_k+1] inside the flat weights."""
-    sizes = [a * b for a, b in zip(widths[:-1], widths[1:], strict=True)]
+    sizes = [a * b for a, b in pairwise(widths)]
     parts = torch.split(weights, sizes)
     return [part.view(a, b) for part, a, b in zip(parts, widths[:-1], widths[1:], strict=True)]
 
@@ -51,8 +52,9 @@ def mlp_reference(x: Tensor, weights: Tensor, widths: Sequence[int]) -> Tensor:
 
 
 LIBRARY.define("mlp(Tensor x, Tensor weights, int[] widths, bool keep_hidden) -> (Tensor, Tensor)")
-LIBRARY.define("mlp_backward(Tensor x, Tensor weights, Tensor hidden, Tensor gy, int[] widths, bool for_x)"
-               " -> (Tensor, Tensor)")
+LIBRARY.define(
+    "mlp_backward(Tensor x, Tensor weights, Tensor hidden, Tensor gy, int[] widths, bool for_x) -> (Tensor, Tensor)"
+)
 
 
 def _widths(widths: Sequence[int]) -> np.ndarray:
@@ -63,18 +65,39 @@ def _forward(x: Tensor, weights: Tensor, widths: Sequence[int], keep_hidden: boo
     y = x.new_empty(x.shape[0], widths[-1])
     hidden = x.new_empty(x.shape[0] * sum(widths[1:-1]) if keep_hidden else 0)
     shape = _widths(widths)
-    launch("mlp_forward", x.device, x, weights, shape.ctypes.data, len(widths) - 1, x.shape[0], y,
-           hidden if keep_hidden else None)
+    launch(
+        "mlp_forward",
+        x.device,
+        x,
+        weights,
+        shape.ctypes.data,
+        len(widths) - 1,
+        x.shape[0],
+        y,
+        hidden if keep_hidden else None,
+    )
     return y, hidden
 
 
-def _backward(x: Tensor, weights: Tensor, hidden: Tensor, gy: Tensor, widths: Sequence[int], for_x: bool
-              ) -> tuple[Tensor, Tensor]:
+def _backward(
+    x: Tensor, weights: Tensor, hidden: Tensor, gy: Tensor, widths: Sequence[int], for_x: bool
+) -> tuple[Tensor, Tensor]:
     gweights = torch.empty_like(weights)
     gx = torch.empty_like(x) if for_x else x.new_empty(0)
     shape = _widths(widths)
-    launch("mlp_backward", x.device, x, weights, hidden, gy.contiguous(), shape.ctypes.data, len(widths) - 1,
-           x.shape[0], gweights, gx if for_x else None)
+    launch(
+        "mlp_backward",
+        x.device,
+        x,
+        weights,
+        hidden,
+        gy.contiguous(),
+        shape.ctypes.data,
+        len(widths) - 1,
+        x.shape[0],
+        gweights,
+        gx if for_x else None,
+    )
     return gweights, gx
 
 
@@ -89,8 +112,9 @@ def _(x: Tensor, weights: Tensor, widths: Sequence[int], keep_hidden: bool) -> t
 
 
 @torch.library.register_fake("fieldscape::mlp_backward", lib=LIBRARY)
-def _(x: Tensor, weights: Tensor, hidden: Tensor, gy: Tensor, widths: Sequence[int], for_x: bool
-      ) -> tuple[Tensor, Tensor]:
+def _(
+    x: Tensor, weights: Tensor, hidden: Tensor, gy: Tensor, widths: Sequence[int], for_x: bool
+) -> tuple[Tensor, Tensor]:
     return torch.empty_like(weights), torch.empty_like(x) if for_x else x.new_empty(0)
 
 

@@ -24,8 +24,9 @@ LINE_AXES = (2, 1, 0)
 _MAX_SIZE = 1 << 15
 
 
-def triplane_lookup(planes: Tensor, u: Tensor, sink: Tensor | None = None,
-                    sizes: Sequence[tuple[int, int]] | None = None) -> Tensor:
+def triplane_lookup(
+    planes: Tensor, u: Tensor, sink: Tensor | None = None, sizes: Sequence[tuple[int, int]] | None = None
+) -> Tensor:
     """Bilinear features [N, 3, C] of `planes` [3, H, W, C] at positions u [N, 3] in [0, 1].
 
     The outer vertices lie on the cube's faces; positions outside have the border's features, NaN the lower
@@ -65,17 +66,18 @@ def _lookup(name: str, factors: Tensor, u: Tensor, sink: Tensor | None, sizes: l
         sink = expect(name, "sink", sink.view(-1, channels), (rows, channels), u)
     if not native_for(u.device):
         return plane_lookup_reference(u, table, sizes)
-    return torch.ops.fieldscape.plane_lookup(u, table, sink, [n for size in sizes for n in size], len(sizes[0]))
+    flat = [n for size in sizes for n in size]
+    return torch.ops.fieldscape.plane_lookup(u, table, sink, flat, len(sizes[0]))
 
 
 def plane_lookup_reference(u: Tensor, table: Tensor, sizes: Sequence[tuple[int, ...]]) -> Tensor:
-    """The specification of both, in plain PyTorch: `table` [rows, C], `sizes` (height, width) or (length,)."""
+    """The specification of both, in plain PyTorch: `table` [rows, C], sizes (height, width) or (length,)."""
     columns, first = [], 0
     for p, size in enumerate(sizes):
-        axes = PLANE_AXES[p][::-1] if len(size) == 2 else (LINE_AXES[p],)
-        row, weight = along(u[:, axes[0]], size[0])  # [N, 2] each: lower and upper vertex
+        axis = PLANE_AXES[p][1] if len(size) == 2 else LINE_AXES[p]
+        row, weight = along(u[:, axis], size[0])  # [N, 2] each: lower and upper vertex
         if len(size) == 2:
-            column, across = along(u[:, axes[1]], size[1])
+            column, across = along(u[:, PLANE_AXES[p][0]], size[1])
             row = (row[:, :, None] * size[1] + column[:, None, :]).flatten(1)
             weight = (weight[:, :, None] * across[:, None, :]).flatten(1)
         corners = torch.nn.functional.embedding(row + first, table)
@@ -93,8 +95,10 @@ def along(u: Tensor, size: int) -> tuple[Tensor, Tensor]:
 
 
 LIBRARY.define("plane_lookup(Tensor u, Tensor table, Tensor? sink, int[] sizes, int dims) -> Tensor")
-LIBRARY.define("plane_lookup_backward(Tensor u, Tensor table, Tensor? sink, Tensor gy, bool for_table, bool for_u,"
-               " int[] sizes, int dims) -> (Tensor, Tensor)")
+LIBRARY.define(
+    "plane_lookup_backward(Tensor u, Tensor table, Tensor? sink, Tensor gy, bool for_table,"
+    " bool for_u, int[] sizes, int dims) -> (Tensor, Tensor)"
+)
 LIBRARY.define("plane_lookup_scatter_(Tensor u, Tensor gy, Tensor(a!) sink, int[] sizes, int dims) -> ()")
 
 
@@ -109,20 +113,50 @@ def _forward(u: Tensor, table: Tensor, sink: Tensor | None, sizes: Sequence[int]
     return y
 
 
-def _backward(u: Tensor, table: Tensor, sink: Tensor | None, gy: Tensor, for_table: bool, for_u: bool,
-              sizes: Sequence[int], dims: int) -> tuple[Tensor, Tensor]:
+def _backward(
+    u: Tensor,
+    table: Tensor,
+    sink: Tensor | None,
+    gy: Tensor,
+    for_table: bool,
+    for_u: bool,
+    sizes: Sequence[int],
+    dims: int,
+) -> tuple[Tensor, Tensor]:
     gtable = torch.zeros_like(table) if for_table else table.new_empty(0)
     gu = torch.empty_like(u) if for_u else u.new_empty(0)
     shape = _sizes(sizes)
-    launch("plane_lookup_backward", u.device, u, table, gy.contiguous(), shape.ctypes.data, dims, table.shape[1],
-           u.shape[0], gtable if for_table else None, gu if for_u else None)
+    launch(
+        "plane_lookup_backward",
+        u.device,
+        u,
+        table,
+        gy.contiguous(),
+        shape.ctypes.data,
+        dims,
+        table.shape[1],
+        u.shape[0],
+        gtable if for_table else None,
+        gu if for_u else None,
+    )
     return gtable, gu
 
 
 def _scatter(u: Tensor, gy: Tensor, sink: Tensor, sizes: Sequence[int], dims: int) -> None:
     shape = _sizes(sizes)
-    launch("plane_lookup_backward", u.device, u, None, gy.contiguous(), shape.ctypes.data, dims, sink.shape[1],
-           u.shape[0], sink, None)
+    launch(
+        "plane_lookup_backward",
+        u.device,
+        u,
+        None,
+        gy.contiguous(),
+        shape.ctypes.data,
+        dims,
+        sink.shape[1],
+        u.shape[0],
+        sink,
+        None,
+    )
 
 
 for _device in ("CPU", "CUDA"):
@@ -137,10 +171,20 @@ def _(u: Tensor, table: Tensor, sink: Tensor | None, sizes: Sequence[int], dims:
 
 
 @torch.library.register_fake("fieldscape::plane_lookup_backward", lib=LIBRARY)
-def _(u: Tensor, table: Tensor, sink: Tensor | None, gy: Tensor, for_table: bool, for_u: bool,
-      sizes: Sequence[int], dims: int) -> tuple[Tensor, Tensor]:
-    return (torch.empty_like(table) if for_table else table.new_empty(0),
-            torch.empty_like(u) if for_u else u.new_empty(0))
+def _(
+    u: Tensor,
+    table: Tensor,
+    sink: Tensor | None,
+    gy: Tensor,
+    for_table: bool,
+    for_u: bool,
+    sizes: Sequence[int],
+    dims: int,
+) -> tuple[Tensor, Tensor]:
+    return (
+        torch.empty_like(table) if for_table else table.new_empty(0),
+        torch.empty_like(u) if for_u else u.new_empty(0),
+    )
 
 
 def _remember(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
@@ -173,9 +217,21 @@ def _differentiate_backward(ctx: Any, ggtable: Tensor | None, ggu: Tensor | None
     ggy, gu = torch.empty_like(gy, memory_format=torch.contiguous_format), torch.empty_like(u)
     gtable = torch.zeros_like(table) if ctx.sink is None else ctx.sink
     sizes, dims = _sizes(ctx.key[0]), ctx.key[1]
-    launch("plane_lookup_backward_backward", u.device, u, table, gy.contiguous(), ggu.contiguous(),
-           sizes.ctypes.data, dims, table.shape[1], u.shape[0], ggy,
-           gtable if ctx.needs_input_grad[1] else None, gu)
+    launch(
+        "plane_lookup_backward_backward",
+        u.device,
+        u,
+        table,
+        gy.contiguous(),
+        ggu.contiguous(),
+        sizes.ctypes.data,
+        dims,
+        table.shape[1],
+        u.shape[0],
+        ggy,
+        gtable if ctx.needs_input_grad[1] else None,
+        gu,
+    )
     return gu, None if ctx.sink is not None else gtable, None, ggy, None, None, None, None
 
 

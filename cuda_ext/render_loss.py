@@ -47,8 +47,18 @@ def reached(density: Tensor, start: Tensor, end: Tensor, offsets: Tensor, ray: T
     return (torch.arange(len(ray), device=ray.device) < last.index_select(0, ray)).nonzero()[:, 0]
 
 
-def render_loss(features: Tensor, harmonics: Tensor, weights: Tensor, widths: tuple[int, ...], start: Tensor,
-                end: Tensor, offsets: Tensor, wanted: Tensor, background: Tensor, rule: DensityRule) -> Tensor:
+def render_loss(
+    features: Tensor,
+    harmonics: Tensor,
+    weights: Tensor,
+    widths: tuple[int, ...],
+    start: Tensor,
+    end: Tensor,
+    offsets: Tensor,
+    wanted: Tensor,
+    background: Tensor,
+    rule: DensityRule,
+) -> Tensor:
     """Mean squared error of R pixels (0-dim) against `wanted` [R, 3], composited over `background` [R, 3].
 
     features [S, 1 + A] (log-density, appearance), harmonics [R, D] of the rays' view directions, a colour
@@ -73,9 +83,18 @@ def render_loss(features: Tensor, harmonics: Tensor, weights: Tensor, widths: tu
     return render_loss_reference(*arguments)
 
 
-def render_loss_reference(features: Tensor, harmonics: Tensor, weights: Tensor, widths: tuple[int, ...],
-                          start: Tensor, end: Tensor, offsets: Tensor, wanted: Tensor, background: Tensor,
-                          rule: DensityRule) -> Tensor:
+def render_loss_reference(
+    features: Tensor,
+    harmonics: Tensor,
+    weights: Tensor,
+    widths: tuple[int, ...],
+    start: Tensor,
+    end: Tensor,
+    offsets: Tensor,
+    wanted: Tensor,
+    background: Tensor,
+    rule: DensityRule,
+) -> Tensor:
     """The specification of `render_loss`, composed of the other operators."""
     density = rule.scale * ClampedExp.apply(features[:, 0], rule.max_log)
     ray = torch.repeat_interleave(torch.arange(len(wanted), device=features.device), offsets.diff())
@@ -84,8 +103,9 @@ def render_loss_reference(features: Tensor, harmonics: Tensor, weights: Tensor, 
     inputs = torch.cat([features.index_select(0, seen)[:, 1:], harmonics.index_select(0, ray)], dim=1)
     rgb = torch.sigmoid(mlp(inputs, weights, widths))
     kept = torch.searchsorted(ray, torch.arange(len(wanted) + 1, device=features.device))
-    color = composite(density.index_select(0, seen), rgb, start.index_select(0, seen),
-                      end.index_select(0, seen), kept, background)[0]
+    color = composite(
+        density.index_select(0, seen), rgb, start.index_select(0, seen), end.index_select(0, seen), kept, background
+    )[0]
     return torch.nn.functional.mse_loss(color, wanted)
 
 
@@ -93,15 +113,45 @@ class _RenderLoss(torch.autograd.Function):
     """Loss and gradient come out of one pass; backward only scales them."""
 
     @staticmethod
-    def forward(ctx: Any, features: Tensor, harmonics: Tensor, weights: Tensor, widths: tuple[int, ...],
-                start: Tensor, end: Tensor, offsets: Tensor, wanted: Tensor, background: Tensor,
-                rule: DensityRule) -> Tensor:
+    def forward(
+        ctx: Any,
+        features: Tensor,
+        harmonics: Tensor,
+        weights: Tensor,
+        widths: tuple[int, ...],
+        start: Tensor,
+        end: Tensor,
+        offsets: Tensor,
+        wanted: Tensor,
+        background: Tensor,
+        rule: DensityRule,
+    ) -> Tensor:
         loss = torch.zeros(1, dtype=torch.float64)
         gfeatures, gweights = torch.empty_like(features), torch.empty_like(weights)
         shape = np.asarray(widths, dtype=np.int32)
-        launch("render_loss", features.device, features, harmonics, weights, shape.ctypes.data, len(widths) - 1,
-               start, end, offsets, wanted, background, len(wanted), features.shape[0], features.shape[1] - 1,
-               rule.max_log, rule.scale, rule.stop, loss, gfeatures, gweights)
+        launch(
+            "render_loss",
+            features.device,
+            features,
+            harmonics,
+            weights,
+            shape.ctypes.data,
+            len(widths) - 1,
+            start,
+            end,
+            offsets,
+            wanted,
+            background,
+            len(wanted),
+            features.shape[0],
+            features.shape[1] - 1,
+            rule.max_log,
+            rule.scale,
+            rule.stop,
+            loss,
+            gfeatures,
+            gweights,
+        )
         ctx.save_for_backward(gfeatures, gweights)
         return loss[0].float()
 

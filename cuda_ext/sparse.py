@@ -45,7 +45,8 @@ class SparseIndex:
         blocks = torch.full((side**3,), -1, dtype=torch.int32, device=vertices.device)
         blocks[used] = torch.arange(len(used), dtype=torch.int32, device=vertices.device)
         slots = torch.full((len(used), BLOCK**3), -1, dtype=torch.int32, device=vertices.device)
-        slots[place, _flat(within, BLOCK)] = torch.arange(len(vertices), dtype=torch.int32, device=vertices.device)
+        rows = torch.arange(len(vertices), dtype=torch.int32, device=vertices.device)
+        slots[place, _flat(within, BLOCK)] = rows
         return cls(resolution, blocks.view(side, side, side), slots.view(-1, BLOCK, BLOCK, BLOCK))
 
     def rows(self, vertices: Tensor, count: int) -> Tensor:
@@ -95,8 +96,9 @@ def sparse_lookup(index: SparseIndex, values: Tensor, u: Tensor, empty: Tensor, 
             raise ValueError("sparse_lookup: sink must be contiguous")
     if not native_for(u.device):
         return sparse_lookup_reference(index, values, u, empty)
-    return torch.ops.fieldscape.sparse_lookup(u, values, sink, empty, blocks, index.slots.contiguous(),
-                                              index.resolution)
+    return torch.ops.fieldscape.sparse_lookup(
+        u, values, sink, empty, blocks, index.slots.contiguous(), index.resolution
+    )
 
 
 def sparse_lookup_reference(index: SparseIndex, values: Tensor, u: Tensor, empty: Tensor) -> Tensor:
@@ -115,8 +117,10 @@ def sparse_lookup_reference(index: SparseIndex, values: Tensor, u: Tensor, empty
 
 _INDEX = "Tensor empty, Tensor blocks, Tensor slots, int resolution"
 LIBRARY.define(f"sparse_lookup(Tensor u, Tensor values, Tensor? sink, {_INDEX}) -> Tensor")
-LIBRARY.define("sparse_lookup_backward(Tensor u, Tensor values, Tensor? sink, Tensor gy, bool for_values, bool for_u,"
-               f" {_INDEX}) -> (Tensor, Tensor)")
+LIBRARY.define(
+    "sparse_lookup_backward(Tensor u, Tensor values, Tensor? sink, Tensor gy, bool for_values,"
+    f" bool for_u, {_INDEX}) -> (Tensor, Tensor)"
+)
 LIBRARY.define(f"sparse_lookup_scatter_(Tensor u, Tensor gy, Tensor(a!) sink, {_INDEX}) -> ()")
 
 
@@ -124,27 +128,60 @@ def _sizes(u: Tensor, values: Tensor, slots: Tensor, resolution: int) -> tuple[i
     return resolution, slots.shape[0], values.shape[0], values.shape[1], u.shape[0]
 
 
-def _forward(u: Tensor, values: Tensor, sink: Tensor | None, empty: Tensor, blocks: Tensor, slots: Tensor,
-             resolution: int) -> Tensor:
+def _forward(
+    u: Tensor, values: Tensor, sink: Tensor | None, empty: Tensor, blocks: Tensor, slots: Tensor, resolution: int
+) -> Tensor:
     y = u.new_empty(u.shape[0], values.shape[1])
-    launch("sparse_lookup_forward", u.device, u, values, empty, blocks, slots,
-           *_sizes(u, values, slots, resolution), y)
+    launch("sparse_lookup_forward", u.device, u, values, empty, blocks, slots, *_sizes(u, values, slots, resolution), y)
     return y
 
 
-def _backward(u: Tensor, values: Tensor, sink: Tensor | None, gy: Tensor, for_values: bool, for_u: bool,
-              empty: Tensor, blocks: Tensor, slots: Tensor, resolution: int) -> tuple[Tensor, Tensor]:
+def _backward(
+    u: Tensor,
+    values: Tensor,
+    sink: Tensor | None,
+    gy: Tensor,
+    for_values: bool,
+    for_u: bool,
+    empty: Tensor,
+    blocks: Tensor,
+    slots: Tensor,
+    resolution: int,
+) -> tuple[Tensor, Tensor]:
     gvalues = torch.zeros_like(values) if for_values else values.new_empty(0)
     gu = torch.empty_like(u) if for_u else u.new_empty(0)
-    launch("sparse_lookup_backward", u.device, u, values, empty, blocks, slots, gy.contiguous(),
-           *_sizes(u, values, slots, resolution), gvalues if for_values else None, gu if for_u else None)
+    launch(
+        "sparse_lookup_backward",
+        u.device,
+        u,
+        values,
+        empty,
+        blocks,
+        slots,
+        gy.contiguous(),
+        *_sizes(u, values, slots, resolution),
+        gvalues if for_values else None,
+        gu if for_u else None,
+    )
     return gvalues, gu
 
 
-def _scatter(u: Tensor, gy: Tensor, sink: Tensor, empty: Tensor, blocks: Tensor, slots: Tensor, resolution: int
-             ) -> None:
-    launch("sparse_lookup_backward", u.device, u, None, empty, blocks, slots, gy.contiguous(),
-           *_sizes(u, sink, slots, resolution), sink, None)
+def _scatter(
+    u: Tensor, gy: Tensor, sink: Tensor, empty: Tensor, blocks: Tensor, slots: Tensor, resolution: int
+) -> None:
+    launch(
+        "sparse_lookup_backward",
+        u.device,
+        u,
+        None,
+        empty,
+        blocks,
+        slots,
+        gy.contiguous(),
+        *_sizes(u, sink, slots, resolution),
+        sink,
+        None,
+    )
 
 
 for _device in ("CPU", "CUDA"):
@@ -159,10 +196,13 @@ def _(u: Tensor, values: Tensor, sink: Tensor | None, *index: Any) -> Tensor:
 
 
 @torch.library.register_fake("fieldscape::sparse_lookup_backward", lib=LIBRARY)
-def _(u: Tensor, values: Tensor, sink: Tensor | None, gy: Tensor, for_values: bool, for_u: bool, *index: Any
-      ) -> tuple[Tensor, Tensor]:
-    return (torch.empty_like(values) if for_values else values.new_empty(0),
-            torch.empty_like(u) if for_u else u.new_empty(0))
+def _(
+    u: Tensor, values: Tensor, sink: Tensor | None, gy: Tensor, for_values: bool, for_u: bool, *index: Any
+) -> tuple[Tensor, Tensor]:
+    return (
+        torch.empty_like(values) if for_values else values.new_empty(0),
+        torch.empty_like(u) if for_u else u.new_empty(0),
+    )
 
 
 def _remember(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
@@ -178,8 +218,9 @@ def _differentiate(ctx: Any, gy: Tensor) -> tuple[Any, ...]:
         for_values = False
     gvalues = gu = None
     if for_values or for_u:
-        gvalues, gu = torch.ops.fieldscape.sparse_lookup_backward(u, values, ctx.sink, gy, for_values, for_u,
-                                                                  *ctx.index)
+        gvalues, gu = torch.ops.fieldscape.sparse_lookup_backward(
+            u, values, ctx.sink, gy, for_values, for_u, *ctx.index
+        )
     return gu if for_u else None, gvalues if for_values else None, *[None] * 5
 
 
@@ -196,9 +237,21 @@ def _differentiate_backward(ctx: Any, ggvalues: Tensor | None, ggu: Tensor | Non
     empty, blocks, slots, resolution = ctx.index
     ggy, gu = torch.empty_like(gy, memory_format=torch.contiguous_format), torch.empty_like(u)
     gvalues = torch.zeros_like(values) if ctx.sink is None else ctx.sink
-    launch("sparse_lookup_backward_backward", u.device, u, values, empty, blocks, slots, gy.contiguous(),
-           ggu.contiguous(), *_sizes(u, values, slots, resolution), ggy,
-           gvalues if ctx.needs_input_grad[1] else None, gu)
+    launch(
+        "sparse_lookup_backward_backward",
+        u.device,
+        u,
+        values,
+        empty,
+        blocks,
+        slots,
+        gy.contiguous(),
+        ggu.contiguous(),
+        *_sizes(u, values, slots, resolution),
+        ggy,
+        gvalues if ctx.needs_input_grad[1] else None,
+        gu,
+    )
     return gu, None if ctx.sink is not None else gvalues, None, ggy, *[None] * 6
 
 

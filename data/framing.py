@@ -102,11 +102,12 @@ def ndc_bounds(cameras: Cameras) -> Array:
 def scene_bounds(focus: Focus, points: Array | None) -> Array:
     """Inner box [2, 3] of an unbounded capture; beyond it space is contracted.
 
-    The bulk of the reconstructed points, not farther out than twice the cameras, or else the
-    cube around the centre that reaches the cameras.
+    The bulk of the reconstructed points, not farther out than twice the cameras. Without points, a
+    cube around the centre: half way to cameras that stand around something, and up to cameras
+    that look about.
     """
     if points is None or len(points) < _MIN_POINTS:
-        return focus.box(focus.distance)
+        return focus.box(0.5 * focus.distance if focus.inward else focus.distance)
     bulk = np.percentile(points, _SCENE_PERCENTILES, axis=0)
     limit = focus.box(2 * focus.distance)
     low, high = np.clip(bulk, limit[0], limit[1])

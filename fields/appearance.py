@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
@@ -15,10 +16,7 @@ _COLOR_BASE = 0.28209479177387814  # the constant harmonic
 
 def init_weights(widths: tuple[int, ...], generator: torch.Generator | None = None) -> Tensor:
     """Flat weights for `cuda_ext.mlp`, every matrix uniform within sqrt(6 / (in + out)) (Glorot 2010)."""
-    parts = [
-        (torch.rand(a * b, generator=generator) * 2 - 1) * math.sqrt(6 / (a + b))
-        for a, b in zip(widths[:-1], widths[1:], strict=True)
-    ]
+    parts = [(torch.rand(a * b, generator=generator) * 2 - 1) * math.sqrt(6 / (a + b)) for a, b in pairwise(widths)]
     return torch.cat(parts)
 
 

@@ -19,8 +19,13 @@ class Budget:
             raise ValueError("a budget needs seconds or steps")
         for value in (self.seconds, self.steps):
             if value is not None and not value > 0:
-                raise UserError("E-USAGE-BUDGET", "budget must be positive", got=value, expected="more than 0",
-                                fix="give --time 60s or --steps 1000")
+                raise UserError(
+                    "E-USAGE-BUDGET",
+                    "budget must be positive",
+                    got=value,
+                    expected="more than 0",
+                    fix="give --time 60s or --steps 1000",
+                )
 
     def fraction(self, step: int, elapsed: float) -> float:
         """Share of the budget spent after `step` steps and `elapsed` seconds, in [0, 1]."""

@@ -70,7 +70,9 @@ def load_tensors(path: str | os.PathLike[str]) -> tuple[dict[str, Tensor], Heade
     layout, payload = _read(path, with_payload=True)
     if layout.digest([memoryview(payload)]) != layout.header["sha256"]:
         raise UserError(
-            "E-CKPT-HASH", "checksum does not agree, the file was damaged or edited", where=path,
+            "E-CKPT-HASH",
+            "checksum does not agree, the file was damaged or edited",
+            where=path,
             fix="restore it from a copy, or resume the run from its last state",
         )
     tensors = {name: _tensor(payload, entry) for name, entry in layout.entries.items()}
@@ -98,14 +100,16 @@ def expect(header: Header, where: object, *, type: str, backend: str | None = No
                         expected=type, fix=f"name a {type} file")  # fmt: skip
     if backend is not None and header.get("backend") != backend:
         raise UserError(
-            "E-CKPT-BACKEND", "field has another representation", where=where, got=header.get("backend"),
-            expected=backend, fix=f"convert it: fieldscape convert FIELD --to {backend} --out NEW",
+            "E-CKPT-BACKEND",
+            "field has another representation",
+            where=where,
+            got=header.get("backend"),
+            expected=backend,
+            fix=f"convert it: fieldscape convert FIELD --to {backend} --out NEW",
         )
 
 
-def match_tensors(
-    expected: Mapping[str, tuple[int, ...]], found: Mapping[str, Tensor], where: object
-) -> None:
+def match_tensors(expected: Mapping[str, tuple[int, ...]], found: Mapping[str, Tensor], where: object) -> None:
     """Compare tensor names and shapes, and report every difference at once.
 
     Raises:
@@ -122,7 +126,11 @@ def match_tensors(
 
 def _unfitting(where: str, got: str, expected: str) -> UserError:
     return UserError(
-        "E-CKPT-TENSORS", "tensors do not fit the model", where=where, got=got, expected=expected,
+        "E-CKPT-TENSORS",
+        "tensors do not fit the model",
+        where=where,
+        got=got,
+        expected=expected,
         fix="use the model settings stored in the file",
     )
 
@@ -179,8 +187,11 @@ def _read(path: Path, with_payload: bool) -> tuple[Layout, bytearray]:
     except (OSError, ValueError) as error:
         missing = isinstance(error, FileNotFoundError)
         raise UserError(
-            "E-CKPT-MISSING" if missing else "E-CKPT-READ", "no such file" if missing else "cannot be read",
-            where=path, got="" if missing else error, fix="check the path and its permissions",
+            "E-CKPT-MISSING" if missing else "E-CKPT-READ",
+            "no such file" if missing else "cannot be read",
+            where=path,
+            got="" if missing else error,
+            fix="check the path and its permissions",
         ) from None
 
 

@@ -113,8 +113,12 @@ def read_layout(file: BinaryIO, size: int, where: Path) -> Layout:
         raise malformed(where, f"file starting {start[:8]!r}", "a .safetensors field file")
     if length > HEADER_LIMIT_BYTES:
         raise UserError(
-            "E-LIMIT-CKPT", "header length is beyond the limit", where=where, got=f"{length} bytes",
-            expected=f"at most {HEADER_LIMIT_BYTES}", fix="use a field file written by fieldscape",
+            "E-LIMIT-CKPT",
+            "header length is beyond the limit",
+            where=where,
+            got=f"{length} bytes",
+            expected=f"at most {HEADER_LIMIT_BYTES}",
+            fix="use a field file written by fieldscape",
         )
     if 8 + length > size:
         raise _truncated(where, f"{size} bytes", f"a header of {length} bytes")
@@ -132,7 +136,11 @@ def read_layout(file: BinaryIO, size: int, where: Path) -> Layout:
 def malformed(where: object, got: object, expected: str) -> UserError:
     """The error for a header that no version of this program wrote."""
     return UserError(
-        "E-CKPT-HEADER", "not a readable field file", where=where, got=got, expected=expected,
+        "E-CKPT-HEADER",
+        "not a readable field file",
+        where=where,
+        got=got,
+        expected=expected,
         fix="copy or download the file again",
     )
 
@@ -164,7 +172,9 @@ def _refuse_foreign(start: bytes, where: Path) -> None:
     """Name what people hand over by mistake. Pickle in any wrapping is never opened."""
     if start.startswith(_LFS):
         raise UserError(
-            "E-CKPT-LFS", "this is a git-lfs pointer, not the file itself", where=where,
+            "E-CKPT-LFS",
+            "this is a git-lfs pointer, not the file itself",
+            where=where,
             fix="run `git lfs pull` in the repository it came from",
         )
     if start[8:9] == b"{":
@@ -174,14 +184,22 @@ def _refuse_foreign(start: bytes, where: Path) -> None:
         kind = "a pickle"
     if kind:
         raise UserError(
-            "E-CKPT-PICKLE", "refused unopened, it may hold code", where=where, got=kind,
-            expected="a .safetensors field file", fix="fit the field anew, or convert it where it was made",
+            "E-CKPT-PICKLE",
+            "refused unopened, it may hold code",
+            where=where,
+            got=kind,
+            expected="a .safetensors field file",
+            fix="fit the field anew, or convert it where it was made",
         )
 
 
 def _truncated(where: Path, got: str, expected: str) -> UserError:
     return UserError(
-        "E-CKPT-TRUNCATED", "file is cut off", where=where, got=got, expected=expected,
+        "E-CKPT-TRUNCATED",
+        "file is cut off",
+        where=where,
+        got=got,
+        expected=expected,
         fix="copy or download the file again",
     )
 
@@ -206,8 +224,10 @@ def _own_header(metadata: object, where: Path) -> dict[str, Any]:
         raise malformed(f"{where}:format", repr(version), "a format version")
     if version > FORMAT:
         raise UserError(
-            "E-CKPT-VERSION", f"written in format {version}, this program reads up to format {FORMAT}",
-            where=where, fix="update fieldscape",
+            "E-CKPT-VERSION",
+            f"written in format {version}, this program reads up to format {FORMAT}",
+            where=where,
+            fix="update fieldscape",
         )
     if not re.fullmatch("[0-9a-f]{64}", str(header.get("sha256"))):
         raise malformed(f"{where}:sha256", repr(header.get("sha256")), "64 hex digits")
@@ -218,8 +238,12 @@ def _own_header(metadata: object, where: Path) -> dict[str, Any]:
 def _entries(table: dict[str, Any], where: Path) -> dict[str, Entry]:
     if len(table) > TENSOR_LIMIT:
         raise UserError(
-            "E-LIMIT-CKPT", "too many tensors", where=where, got=len(table),
-            expected=f"at most {TENSOR_LIMIT}", fix="use a field file written by fieldscape",
+            "E-LIMIT-CKPT",
+            "too many tensors",
+            where=where,
+            got=len(table),
+            expected=f"at most {TENSOR_LIMIT}",
+            fix="use a field file written by fieldscape",
         )
     return {name: _entry(name, value, where) for name, value in table.items()}
 
@@ -231,8 +255,12 @@ def _entry(name: str, value: object, where: Path) -> Entry:
         raise malformed(place, repr(value), "dtype, shape and data_offsets")
     if not isinstance(value["dtype"], str) or value["dtype"] not in DTYPES:
         raise UserError(
-            "E-CKPT-DTYPE", "number type is unknown", where=place, got=repr(value["dtype"]),
-            expected="one of " + " ".join(DTYPES), fix="update fieldscape",
+            "E-CKPT-DTYPE",
+            "number type is unknown",
+            where=place,
+            got=repr(value["dtype"]),
+            expected="one of " + " ".join(DTYPES),
+            fix="update fieldscape",
         )
     shape, offsets = value["shape"], value["data_offsets"]
     if not _are_sizes(shape) or len(shape) > 16 or math.prod(max(d, 1) for d in shape) > _ELEMENT_LIMIT:
@@ -256,8 +284,12 @@ def _check_size(entries: dict[str, Entry], payload: int, where: Path) -> None:
         raise _truncated(where, f"{payload} bytes of tensor data", f"{position}")
     if payload > position:
         raise UserError(
-            "E-CKPT-TRAILING", "bytes follow the last tensor", where=where, got=f"{payload - position} bytes",
-            expected="none", fix="copy or download the file again",
+            "E-CKPT-TRAILING",
+            "bytes follow the last tensor",
+            where=where,
+            got=f"{payload - position} bytes",
+            expected="none",
+            fix="copy or download the file again",
         )
 
 

@@ -50,8 +50,9 @@ LEVELS = (
 )
 
 
-def distill(teacher: Field, student: Field, budget: Budget, *, seed: int = 0, cameras: Cameras | None = None,
-            near: float = 0.0) -> Generator[Progress, None, None]:
+def distill(
+    teacher: Field, student: Field, budget: Budget, *, seed: int = 0, cameras: Cameras | None = None, near: float = 0.0
+) -> Generator[Progress, None, None]:
     """Fit `student` in place to `teacher`, which may be of any backend and kind; no photos are used.
 
     Both see the same samples of random rays: features first (where both backends share a feature space and
@@ -84,8 +85,9 @@ def distill(teacher: Field, student: Field, budget: Budget, *, seed: int = 0, ca
 class _Distillation:
     """What one distillation carries from step to step."""
 
-    def __init__(self, teacher: Field, student: Field, cameras: Cameras, generator: torch.Generator, near: float,
-                 shared: bool) -> None:
+    def __init__(
+        self, teacher: Field, student: Field, cameras: Cameras, generator: torch.Generator, near: float, shared: bool
+    ) -> None:
         self.teacher, self.student, self.cameras = teacher, student, cameras
         self.generator, self.near, self.shared = generator, near, shared
         self.rays, self.loss, self.psnr = _MIN_RAYS, 0.0, 0.0
@@ -159,8 +161,15 @@ class _Distillation:
         return difference.square().mean()
 
     def report(self, step: int, budget: Budget, level: Level, elapsed: float) -> Progress:
-        return Progress(step, budget.steps or 0, level.name, elapsed, budget.remaining(step, elapsed), self.loss,
-                        {"psnr": self.psnr, "rays": float(self.rays)})
+        return Progress(
+            step,
+            budget.steps or 0,
+            level.name,
+            elapsed,
+            budget.remaining(step, elapsed),
+            self.loss,
+            {"psnr": self.psnr, "rays": float(self.rays)},
+        )
 
 
 def _weighted(weights: Tensor, error: Tensor) -> Tensor:
@@ -170,8 +179,10 @@ def _weighted(weights: Tensor, error: Tensor) -> Tensor:
 
 def _share_appearance(teacher: Field, student: Field) -> bool:
     """Give the student the teacher's appearance network where their feature spaces agree."""
-    same = (teacher.backend.feature_space == student.backend.feature_space
-            and teacher.backend.width == student.backend.width)
+    same = (
+        teacher.backend.feature_space == student.backend.feature_space
+        and teacher.backend.width == student.backend.width
+    )
     if same:
         student.appearance.load_state_dict(teacher.appearance.state_dict())
     if teacher.kind == student.kind == "sdf":

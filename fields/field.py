@@ -55,8 +55,16 @@ class Field(nn.Module):
         self.log_beta = nn.Parameter(torch.tensor([math.log(0.01)]), requires_grad=kind == "sdf")
 
     @classmethod
-    def create(cls, name: str, space: Space, kind: Kind = "density", *, preset: str = "small",
-               settings: dict[str, Any] | None = None, seed: int = 0) -> Field:
+    def create(
+        cls,
+        name: str,
+        space: Space,
+        kind: Kind = "density",
+        *,
+        preset: str = "small",
+        settings: dict[str, Any] | None = None,
+        seed: int = 0,
+    ) -> Field:
         """A new field: `name` is a key of `BACKENDS` or keys joined by `+`; `settings` override the preset."""
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
@@ -116,8 +124,7 @@ class Field(nn.Module):
         """Everything at positions [N, 3] seen along unit directions [N, 3]; N may be 0."""
         features = self.features(x)
         density = self._inside(self.density_of(features, x), x)
-        return FieldOutput(features, self.geometry(features, x), density,
-                           self.color_of(features, directions))
+        return FieldOutput(features, self.geometry(features, x), density, self.color_of(features, directions))
 
     @torch.no_grad()
     def evaluate(self, x: Tensor, directions: Tensor) -> FieldOutput:
@@ -125,8 +132,9 @@ class Field(nn.Module):
         parts = [self(a, d) for a, d in zip(x.split(_CHUNK), directions.split(_CHUNK), strict=True)]
         if not parts:
             return self(x, directions)
-        return FieldOutput(*[torch.cat([getattr(p, name) for p in parts])
-                             for name in ("features", "geometry", "density", "rgb")])
+        return FieldOutput(
+            *[torch.cat([getattr(p, name) for p in parts]) for name in ("features", "geometry", "density", "rgb")]
+        )
 
     @torch.no_grad()
     def evaluate_geometry(self, x: Tensor) -> Tensor:
@@ -154,8 +162,9 @@ class Field(nn.Module):
     def resize_like(self, shapes: Mapping[str, tuple[int, ...]]) -> None:
         """Make room for a state whose shapes came from training; called before it is loaded."""
         prefix = "backend."
-        self.backend.resize_like({name.removeprefix(prefix): shape for name, shape in shapes.items()
-                                  if name.startswith(prefix)})
+        self.backend.resize_like(
+            {name.removeprefix(prefix): shape for name, shape in shapes.items() if name.startswith(prefix)}
+        )
 
     @property
     def parameter_count(self) -> int:

@@ -72,6 +72,11 @@ def empty_field(header: Header, where: object) -> Field:
         backend = backend_from_configs(header["backend"], header["config"]["parts"])
         return Field(header["backend"], backend, space, header["kind"])
     except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise UserError("E-CKPT-HEADER", "header does not describe a field", where=where, got=error,
-                        expected="backend, kind, bounds, contraction, config",
-                        fix="use a file written by this program") from None
+        raise UserError(
+            "E-CKPT-HEADER",
+            "header does not describe a field",
+            where=where,
+            got=error,
+            expected="backend, kind, bounds, contraction, config",
+            fix="use a file written by this program",
+        ) from None

@@ -47,8 +47,8 @@ class PixelSource:
         """`count` rays, their colours [R, 3] over the background, and the background [R, 3]."""
         pixel = torch.randint(self.total, (count,), generator=self.generator)
         size = self.views.cameras.size
-        if self.uniform:
-            image = pixel // int(size[0].prod())
+        if self.uniform:  # a division is cheaper than a search
+            image = pixel.div(int(size[0].prod()), rounding_mode="floor")
         else:
             image = torch.searchsorted(self.starts, pixel, right=True) - 1
         place = pixel - self.starts[image]
@@ -88,8 +88,11 @@ class FitState:
         """Flat tensors for a checkpoint."""
         numbers = [float(self.step), self.elapsed, float(self.rays), self.loss, self.guard.rate]
         found = {"numbers": torch.tensor(numbers, dtype=torch.float64), "generator": self.generator.get_state()}
-        for prefix, part in (("field", self.field.state_dict()), ("adam", self.optimiser.state()),
-                             ("occupancy", self.field.occupancy.state())):
+        for prefix, part in (
+            ("field", self.field.state_dict()),
+            ("adam", self.optimiser.state()),
+            ("occupancy", self.field.occupancy.state()),
+        ):
             found |= {f"{prefix}.{name}": tensor for name, tensor in part.items()}
         return found
 
@@ -98,7 +101,7 @@ class FitState:
         """Continue from `tensors()`; `field` has the same configuration."""
 
         def part(prefix: str) -> dict[str, Tensor]:
-            return {name[len(prefix) + 1:]: t for name, t in tensors.items() if name.startswith(prefix + ".")}
+            return {name[len(prefix) + 1 :]: t for name, t in tensors.items() if name.startswith(prefix + ".")}
 
         weights = part("field")
         field.resize_like({name: tuple(t.shape) for name, t in weights.items()})
@@ -112,8 +115,15 @@ class FitState:
         return state
 
 
-def fit_images(field: Field, capture: Capture, budget: Budget, *, seed: int = 0, state: FitState | None = None,
-               options: FitOptions | None = None) -> Generator[Progress, None, None]:
+def fit_images(
+    field: Field,
+    capture: Capture,
+    budget: Budget,
+    *,
+    seed: int = 0,
+    state: FitState | None = None,
+    options: FitOptions | None = None,
+) -> Generator[Progress, None, None]:
     """Fit `field` in place to the training photos; yields every 16 steps.
 
     Colours are composited over random backgrounds where photos carry alpha, so that empty space must
@@ -167,6 +177,12 @@ def step_share(step: int) -> float:
 
 def _report(state: FitState, budget: Budget) -> Progress:
     psnr = -10 * torch.log10(torch.tensor(max(state.loss, 1e-10))).item()
-    return Progress(state.step, budget.steps or 0, "fit", state.elapsed,
-                    budget.remaining(state.step, state.elapsed), state.loss,
-                    {"psnr": psnr, "rays": float(state.rays)})
+    return Progress(
+        state.step,
+        budget.steps or 0,
+        "fit",
+        state.elapsed,
+        budget.remaining(state.step, state.elapsed),
+        state.loss,
+        {"psnr": psnr, "rays": float(state.rays)},
+    )

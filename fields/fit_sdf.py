@@ -46,9 +46,15 @@ class SDFOptions:
     eikonal_reach: float = 1 / 512
 
 
-def fit_sdf(field: Field, source: DistanceSource, budget: Budget, *, seed: int = 0,
-            state: FitState | None = None, options: SDFOptions | None = None
-            ) -> Generator[Progress, None, None]:
+def fit_sdf(
+    field: Field,
+    source: DistanceSource,
+    budget: Budget,
+    *,
+    seed: int = 0,
+    state: FitState | None = None,
+    options: SDFOptions | None = None,
+) -> Generator[Progress, None, None]:
     """Fit `field`, of kind `sdf`, in place to the distances of `source`; yields every 16 steps.
 
     Only geometry is fitted: the appearance network stays as it is. Ends after the budget, with `log_beta` set
@@ -132,5 +138,12 @@ def _prepare_rendering(field: Field, seed: int) -> None:
 
 
 def _report(state: FitState, budget: Budget) -> Progress:
-    return Progress(state.step, budget.steps or 0, "fit", state.elapsed,
-                    budget.remaining(state.step, state.elapsed), state.loss, {"relative_error": state.loss})
+    return Progress(
+        state.step,
+        budget.steps or 0,
+        "fit",
+        state.elapsed,
+        budget.remaining(state.step, state.elapsed),
+        state.loss,
+        {"relative_error": state.loss},
+    )

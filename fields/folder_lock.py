@@ -36,8 +36,11 @@ class FolderLock:
             if error.errno not in (errno.EWOULDBLOCK, errno.EACCES):
                 raise _cannot(folder, error) from error
             raise UserError(
-                "E-ENV-LOCK", "another process is writing this folder", where=folder,
-                got=f"pid {owner or '?'}", expected="one writer at a time",
+                "E-ENV-LOCK",
+                "another process is writing this folder",
+                where=folder,
+                got=f"pid {owner or '?'}",
+                expected="one writer at a time",
                 fix="wait until it ends, or choose another --out",
             ) from None
 
@@ -56,6 +59,10 @@ class FolderLock:
 
 def _cannot(folder: Path, error: OSError) -> UserError:
     return UserError(
-        "E-ENV-WRITE", "cannot lock the folder", where=folder, got=error.strerror,
-        expected="a writable folder", fix="choose another --out",
+        "E-ENV-WRITE",
+        "cannot lock the folder",
+        where=folder,
+        got=error.strerror,
+        expected="a writable folder",
+        fix="choose another --out",
     )

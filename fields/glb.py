@@ -76,8 +76,12 @@ class _Writer:
 
     def finish(self, document: dict) -> bytes:
         """Header, JSON chunk and binary chunk."""
-        document = {**document, "accessors": self._accessors, "bufferViews": self._views,
-                    "buffers": [{"byteLength": len(self._binary)}]}
+        document = {
+            **document,
+            "accessors": self._accessors,
+            "bufferViews": self._views,
+            "buffers": [{"byteLength": len(self._binary)}],
+        }
         text = json.dumps(document, separators=(",", ":"), allow_nan=False).encode()
         text += b" " * (-len(text) % 4)
         size = 12 + 8 + len(text) + 8 + len(self._binary)

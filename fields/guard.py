@@ -53,9 +53,14 @@ class NaNGuard:
     def _roll_back(self, step: int) -> None:
         self._rollbacks = [s for s in self._rollbacks if step - s < _ROLLBACK_WINDOW] + [step]
         if len(self._rollbacks) > _MAX_ROLLBACKS or self._snapshot is None:
-            raise UserError("E-NAN-FIT", "training keeps producing numbers that are not finite",
-                            where=f"step {step}", got=f"{len(self._rollbacks)} rollbacks",
-                            expected="a finite gradient", fix="check the photos and poses, or lower the rates")
+            raise UserError(
+                "E-NAN-FIT",
+                "training keeps producing numbers that are not finite",
+                where=f"step {step}",
+                got=f"{len(self._rollbacks)} rollbacks",
+                expected="a finite gradient",
+                fix="check the photos and poses, or lower the rates",
+            )
         self.module.load_state_dict(self._snapshot[0])
         self.optimiser.load_state(self._snapshot[1])
         self.rate *= 0.5

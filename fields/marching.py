@@ -45,9 +45,7 @@ def weld(parts: list[tuple[np.ndarray, np.ndarray, np.ndarray]]) -> tuple[np.nda
     return vertices, inverse.reshape(-1)[faces]
 
 
-def _march(
-    block: np.ndarray, start: np.ndarray, shape: tuple[int, ...]
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _march(block: np.ndarray, start: np.ndarray, shape: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Triangles of one block in lattice coordinates."""
     import mcubes
 
@@ -62,9 +60,7 @@ def _off_zero(block: np.ndarray) -> np.ndarray:
     return np.where(np.abs(block) < least, np.where(block > 0, least, -least), block)
 
 
-def _on_edges(
-    vertices: np.ndarray, start: np.ndarray, shape: tuple[int, ...]
-) -> tuple[np.ndarray, np.ndarray]:
+def _on_edges(vertices: np.ndarray, start: np.ndarray, shape: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
     """The lattice edge of each vertex, as a number, and its position kept off both ends.
 
     A vertex lies between two neighbouring samples: two of its coordinates are whole. Keeping it a

@@ -39,8 +39,10 @@ class _Lattice:
 
     def blocks(self) -> Iterator[tuple[slice, slice, slice]]:
         for corner in np.ndindex(*(-(-n // _SAMPLE_BLOCK) for n in self.shape)):
-            i, j, k = (slice(c * _SAMPLE_BLOCK, min((c + 1) * _SAMPLE_BLOCK, n))
-                       for c, n in zip(corner, self.shape, strict=True))
+            i, j, k = (
+                slice(c * _SAMPLE_BLOCK, min((c + 1) * _SAMPLE_BLOCK, n))
+                for c, n in zip(corner, self.shape, strict=True)
+            )
             yield i, j, k
 
 
@@ -56,8 +58,9 @@ def extract_mesh(
     occupied: Callable[[Tensor], Tensor] | None = None,
 ) -> Mesh:
     """`extract_mesh_steps` run to its end; same arguments and errors."""
-    steps = extract_mesh_steps(query, bounds, resolution, level=level, inside=inside, closed=closed,
-                               chunk=chunk, occupied=occupied)
+    steps = extract_mesh_steps(
+        query, bounds, resolution, level=level, inside=inside, closed=closed, chunk=chunk, occupied=occupied
+    )
     while True:
         try:
             next(steps)
@@ -118,14 +121,23 @@ def extract_mesh_steps(
 def _lattice(bounds: Tensor, resolution: int) -> _Lattice:
     box = bounds.detach().cpu().double().numpy()
     if box.shape != (2, 3) or not np.isfinite(box).all() or not (box[1] > box[0]).all() or resolution < 1:
-        raise UserError("E-USAGE-BOUNDS", "box or resolution cannot be meshed",
-                        got=f"{box.tolist()}, {resolution}", fix="correct the crop box",
-                        expected="low < high along every axis, and at least one cell")
+        raise UserError(
+            "E-USAGE-BOUNDS",
+            "box or resolution cannot be meshed",
+            got=f"{box.tolist()}, {resolution}",
+            fix="correct the crop box",
+            expected="low < high along every axis, and at least one cell",
+        )
     extent = box[1] - box[0]
     cells = np.maximum(np.ceil(extent / extent.max() * resolution - 1e-6).astype(np.int64), 1)
     if np.prod(cells + 3.0) > MAX_SAMPLES:
-        raise UserError("E-LIMIT-GRID", "grid is too large", got="x".join(map(str, cells)),
-                        expected=f"at most {MAX_SAMPLES} samples", fix="lower --resolution or crop the box")
+        raise UserError(
+            "E-LIMIT-GRID",
+            "grid is too large",
+            got="x".join(map(str, cells)),
+            expected=f"at most {MAX_SAMPLES} samples",
+            fix="lower --resolution or crop the box",
+        )
     x, y, z = (int(n) + 1 for n in cells)
     return _Lattice(box[0], extent / cells, (x, y, z))
 
@@ -142,9 +154,14 @@ def _evaluate(
     bad = ~np.isfinite(values)
     if bad.any():
         place = ", ".join(f"{c:.4g}" for c in x[int(bad.argmax())])
-        raise UserError("E-MC-NAN", "field value is not finite", where=f"x = ({place})",
-                        got=f"{values[int(bad.argmax())]} and {int(bad.sum()) - 1} more in its block",
-                        expected="finite values", fix="fit the field again; this one has diverged")
+        raise UserError(
+            "E-MC-NAN",
+            "field value is not finite",
+            where=f"x = ({place})",
+            got=f"{values[int(bad.argmax())]} and {int(bad.sum()) - 1} more in its block",
+            expected="finite values",
+            fix="fit the field again; this one has diverged",
+        )
     return values
 
 
@@ -155,16 +172,26 @@ def _summary(values: np.ndarray) -> np.ndarray:
 
 def _check_range(seen: list[np.ndarray], level: float) -> None:
     if not seen:
-        raise UserError("E-MC-RANGE", "no part of the box is occupied", got="0 occupied blocks",
-                        expected="a field with something in it", fix="check the crop box")
+        raise UserError(
+            "E-MC-RANGE",
+            "no part of the box is occupied",
+            got="0 occupied blocks",
+            expected="a field with something in it",
+            fix="check the crop box",
+        )
     values = np.concatenate(seen)
     low, high = float(values.min()), float(values.max())
     if low < level < high:
         return
     shares = ", ".join(f"{p} %: {np.percentile(values, p):.4g}" for p in (1, 25, 50, 75, 99))
     fix = f"try --level {np.percentile(values, 90):.4g}" if high > low else "the field is the same everywhere"
-    raise UserError("E-MC-RANGE", "surface level lies outside the field's values", got=f"level {level:.4g}",
-                    expected=f"between {low:.4g} and {high:.4g} ({shares})", fix=fix)
+    raise UserError(
+        "E-MC-RANGE",
+        "surface level lies outside the field's values",
+        got=f"level {level:.4g}",
+        expected=f"between {low:.4g} and {high:.4g} ({shares})",
+        fix=fix,
+    )
 
 
 def _capped(values: np.ndarray, lattice: _Lattice) -> tuple[np.ndarray, _Lattice]:

@@ -31,12 +31,18 @@ def save_mesh(mesh: Mesh, path: str | os.PathLike[str]) -> None:
     path = Path(path)
     suffix = path.suffix.lower()
     if suffix not in FORMATS:
-        raise UserError("E-USAGE-FORMAT", "mesh format cannot be written", where=path,
-                        got=suffix or "no suffix", expected=" ".join(FORMATS),
-                        fix="change the suffix of --out")
+        raise UserError(
+            "E-USAGE-FORMAT",
+            "mesh format cannot be written",
+            where=path,
+            got=suffix or "no suffix",
+            expected=" ".join(FORMATS),
+            fix="change the suffix of --out",
+        )
     if not len(mesh.faces):
-        raise UserError("E-MC-EMPTY", "mesh has no faces", where=path, expected="at least one face",
-                        fix="choose another --level")
+        raise UserError(
+            "E-MC-EMPTY", "mesh has no faces", where=path, expected="at least one face", fix="choose another --level"
+        )
     encode, count = FORMATS[suffix]
 
     def save(temporary: str) -> None:
@@ -49,9 +55,14 @@ def save_mesh(mesh: Mesh, path: str | os.PathLike[str]) -> None:
 def _verify(found: _Counts, mesh: Mesh, path: Path) -> None:
     vertices, faces = found
     if faces != len(mesh.faces) or vertices not in (None, len(mesh.vertices)):
-        raise UserError("E-ENV-WRITE", "mesh file was not written whole", where=path,
-                        got=f"{vertices} vertices, {faces} faces", fix="check the disk and write it again",
-                        expected=f"{len(mesh.vertices)} vertices, {len(mesh.faces)} faces")
+        raise UserError(
+            "E-ENV-WRITE",
+            "mesh file was not written whole",
+            where=path,
+            got=f"{vertices} vertices, {faces} faces",
+            fix="check the disk and write it again",
+            expected=f"{len(mesh.vertices)} vertices, {len(mesh.faces)} faces",
+        )
 
 
 def _color_bytes(colors: np.ndarray) -> np.ndarray:
@@ -70,9 +81,16 @@ def _ply(mesh: Mesh) -> bytes:
         rows["color"] = _color_bytes(mesh.colors)
     faces = np.zeros(len(mesh.faces), np.dtype([("size", "u1"), ("index", "<i4", 3)]))
     faces["size"], faces["index"] = 3, mesh.faces
-    header = ["ply", "format binary_little_endian 1.0", f"element vertex {len(rows)}",
-              *(f"property {name}" for name in names), f"element face {len(faces)}",
-              "property list uchar int vertex_indices", "end_header", ""]
+    header = [
+        "ply",
+        "format binary_little_endian 1.0",
+        f"element vertex {len(rows)}",
+        *(f"property {name}" for name in names),
+        f"element face {len(faces)}",
+        "property list uchar int vertex_indices",
+        "end_header",
+        "",
+    ]
     return "\n".join(header).encode() + rows.tobytes() + faces.tobytes()
 
 

@@ -33,8 +33,9 @@ def ssim(a: Tensor, b: Tensor) -> float:
         raise ValueError(f"ssim: shape {list(a.shape)}, expected [H, W] or [H, W, C] of at least 3 x 3")
     window = min(7, (min(a.shape[:2]) - 1) // 2 * 2 + 1)
     pictures = [t.detach().cpu().double().numpy() for t in (a, b)]
-    return float(structural_similarity(*pictures, data_range=1.0, win_size=window,
-                                       channel_axis=2 if a.dim() == 3 else None))
+    return float(
+        structural_similarity(*pictures, data_range=1.0, win_size=window, channel_axis=2 if a.dim() == 3 else None)
+    )
 
 
 def _check(name: str, a: Tensor, b: Tensor) -> None:

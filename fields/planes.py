@@ -13,16 +13,22 @@ GROWTH = (0.07, 0.10, 0.13, 0.18, 0.23)  # fractions of a run
 
 
 def resample_planes(planes: Tensor, resolution: int) -> Tensor:
-    """Planes [3, H, W, C] at another resolution [3, R, R, C], bilinear; outer vertices stay where they are."""
+    """Planes [3, H, W, C] at another resolution [3, R, R, C], bilinear; the outer vertices stay in place."""
     channels_first = planes.detach().permute(0, 3, 1, 2)
-    return interpolate(channels_first, (resolution, resolution), mode="bilinear", align_corners=True
-                       ).permute(0, 2, 3, 1).contiguous()
+    return (
+        interpolate(channels_first, (resolution, resolution), mode="bilinear", align_corners=True)
+        .permute(0, 2, 3, 1)
+        .contiguous()
+    )
 
 
 def resample_lines(lines: Tensor, resolution: int) -> Tensor:
     """Lines [3, R, C] at another resolution, linear; the ends stay where they are."""
-    return interpolate(lines.detach().transpose(1, 2), resolution, mode="linear", align_corners=True
-                       ).transpose(1, 2).contiguous()
+    return (
+        interpolate(lines.detach().transpose(1, 2), resolution, mode="linear", align_corners=True)
+        .transpose(1, 2)
+        .contiguous()
+    )
 
 
 def resolution_at(fraction: float, start: int, final: int) -> int:

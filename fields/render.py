@@ -44,8 +44,9 @@ def march_rays(field: Field, rays: Rays, jitter: Tensor | float, near: float) ->
     return samples, x
 
 
-def render_samples(field: Field, rays: Rays, samples: Samples, x: Tensor, background: Tensor
-                   ) -> tuple[Tensor, Tensor, Tensor, int]:
+def render_samples(
+    field: Field, rays: Rays, samples: Samples, x: Tensor, background: Tensor
+) -> tuple[Tensor, Tensor, Tensor, int]:
     """Colour [R, 3], opacity [R] and depth [R] of rays from given samples, with gradients.
 
     Samples that no light reaches get neither colour nor gradient; the last value counts the others.
@@ -67,21 +68,36 @@ def pixel_loss(field: Field, rays: Rays, samples: Samples, x: Tensor, wanted: Te
     if field.kind != "density" or not isinstance(appearance, ViewMLP):
         return torch.nn.functional.mse_loss(render_samples(field, rays, samples, x, background)[0], wanted)
     rule = DensityRule(MAX_LOG_DENSITY, 1 / field.space.extent, STOP_LIGHT)
-    return render_loss(field.features(x), appearance.harmonics(rays.view_directions), appearance.weights,
-                       appearance.widths, samples.start, samples.end, samples.offsets, wanted, background, rule)
+    return render_loss(
+        field.features(x),
+        appearance.harmonics(rays.view_directions),
+        appearance.weights,
+        appearance.widths,
+        samples.start,
+        samples.end,
+        samples.offsets,
+        wanted,
+        background,
+        rule,
+    )
 
 
 @torch.no_grad()
-def render_rays(field: Field, rays: Rays, background: float | Tensor = 1.0, near: float = 0.0,
-                normals: bool = False) -> RayOutput:
+def render_rays(
+    field: Field, rays: Rays, background: float | Tensor = 1.0, near: float = 0.0, normals: bool = False
+) -> RayOutput:
     """Render rays without gradients; with `normals`, colour has six channels (rgb, normal)."""
     parts = []
     for begin in range(0, max(1, len(rays)), _CHUNK_RAYS):
         chunk = slice(begin, begin + _CHUNK_RAYS)
         behind = background[chunk] if isinstance(background, Tensor) else background
         parts.append(_render_chunk(field, rays[chunk], behind, near, normals))
-    return RayOutput(torch.cat([p.color for p in parts]), torch.cat([p.opacity for p in parts]),
-                     torch.cat([p.depth for p in parts]), sum(p.samples for p in parts))
+    return RayOutput(
+        torch.cat([p.color for p in parts]),
+        torch.cat([p.opacity for p in parts]),
+        torch.cat([p.depth for p in parts]),
+        sum(p.samples for p in parts),
+    )
 
 
 def _render_chunk(field: Field, rays: Rays, background: float | Tensor, near: float, normals: bool) -> RayOutput:
@@ -112,8 +128,16 @@ def _render_chunk(field: Field, rays: Rays, background: float | Tensor, near: fl
     return RayOutput(color, opacity, mean, evaluations)
 
 
-def _shade(field: Field, rays: Rays, samples: Samples, x: Tensor, features: Tensor, density: Tensor,
-           light: Tensor, normals: bool) -> tuple[Tensor, Tensor, Tensor]:
+def _shade(
+    field: Field,
+    rays: Rays,
+    samples: Samples,
+    x: Tensor,
+    features: Tensor,
+    density: Tensor,
+    light: Tensor,
+    normals: bool,
+) -> tuple[Tensor, Tensor, Tensor]:
     """One wave's share of colour and depth, and the light left behind it."""
     zeros = torch.zeros(len(rays), 1, device=x.device)
     distance = samples.middle[:, None]
@@ -129,11 +153,22 @@ def _shade(field: Field, rays: Rays, samples: Samples, x: Tensor, features: Tens
     return color, light * depth, light * (1 - opacity)
 
 
-def render_view(field: Field, cameras: Cameras, index: int, *, background: float = 1.0,
-                what: Sequence[str] = ("rgb",), near: float = 0.0) -> dict[str, Tensor]:
+def render_view(
+    field: Field,
+    cameras: Cameras,
+    index: int,
+    *,
+    background: float = 1.0,
+    what: Sequence[str] = ("rgb",),
+    near: float = 0.0,
+) -> dict[str, Tensor]:
     """One camera's pictures by name: `rgb` and `normal` [H, W, 3], `depth` and `opacity` [H, W]."""
     width, height = cameras.size[index].tolist()
     out = render_rays(field, cameras.view(index).to(field.device), background, near, "normal" in what)
-    pictures = {"rgb": out.color[:, :3].clamp(0, 1), "normal": out.color[:, 3:], "depth": out.depth,
-                "opacity": out.opacity}
+    pictures = {
+        "rgb": out.color[:, :3].clamp(0, 1),
+        "normal": out.color[:, 3:],
+        "depth": out.depth,
+        "opacity": out.opacity,
+    }
     return {name: pictures[name].reshape(height, width, -1).squeeze(-1) for name in what}

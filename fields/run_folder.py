@@ -172,7 +172,10 @@ def _refuse_content(path: Path) -> None:
         return
     if path.exists() or path.is_symlink():
         raise UserError(
-            "E-USAGE-EXISTS", "output exists already", where=path, expected="a new or empty folder",
+            "E-USAGE-EXISTS",
+            "output exists already",
+            where=path,
+            expected="a new or empty folder",
             fix="go on with it by --resume, replace it by --force, or choose another --out",
         )
 

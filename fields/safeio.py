@@ -128,8 +128,14 @@ def read_json(path: str | os.PathLike[str]) -> Any:
     path = Path(path)
     size = path.stat().st_size
     if size > JSON_LIMIT_BYTES:
-        raise UserError("E-LIMIT-JSON", "JSON file is too large", where=path, got=f"{size} bytes",
-                        expected=f"at most {JSON_LIMIT_BYTES}", fix="split the file")
+        raise UserError(
+            "E-LIMIT-JSON",
+            "JSON file is too large",
+            where=path,
+            got=f"{size} bytes",
+            expected=f"at most {JSON_LIMIT_BYTES}",
+            fix="split the file",
+        )
     return parse_json(path.read_bytes(), path)
 
 
@@ -166,14 +172,23 @@ def parse_json(content: bytes, where: object) -> Any:
     except UnicodeDecodeError as error:
         raise fail("E-JSON-SYNTAX", "not UTF-8 text", f"byte {error.start}", "save the file as UTF-8") from None
     if _depth(text) > JSON_LIMIT_DEPTH:
-        raise fail("E-JSON-DEPTH", "JSON is nested too deeply", f"more than {JSON_LIMIT_DEPTH} levels",
-                   "check that the file is complete")
+        raise fail(
+            "E-JSON-DEPTH",
+            "JSON is nested too deeply",
+            f"more than {JSON_LIMIT_DEPTH} levels",
+            "check that the file is complete",
+        )
     try:
-        return json.loads(text, object_pairs_hook=pairs, parse_constant=constant, parse_float=real,
-                          parse_int=integer)
+        return json.loads(text, object_pairs_hook=pairs, parse_constant=constant, parse_float=real, parse_int=integer)
     except json.JSONDecodeError as error:
-        raise UserError("E-JSON-SYNTAX", "not valid JSON", where=f"{where}:{error.lineno}:{error.colno}",
-                        got=error.msg, expected="strict JSON", fix="check that the file is complete") from None
+        raise UserError(
+            "E-JSON-SYNTAX",
+            "not valid JSON",
+            where=f"{where}:{error.lineno}:{error.colno}",
+            got=error.msg,
+            expected="strict JSON",
+            fix="check that the file is complete",
+        ) from None
 
 
 def _depth(text: str) -> int:

@@ -36,8 +36,9 @@ class Samples:
     def take(self, index: Tensor) -> Samples:
         """The samples at `index` (rising); rays stay, some may become empty."""
         ray = self.ray.index_select(0, index)
-        return Samples(ray, self.start.index_select(0, index), self.end.index_select(0, index),
-                       offsets_of(ray, self.ray_count))
+        return Samples(
+            ray, self.start.index_select(0, index), self.end.index_select(0, index), offsets_of(ray, self.ray_count)
+        )
 
 
 def offsets_of(ray: Tensor, ray_count: int) -> Tensor:

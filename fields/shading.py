@@ -24,8 +24,10 @@ _CHUNK = 1 << 16
 @torch.no_grad()
 def shade_clay(field: Field, x: Tensor, normals: Tensor, directions: Tensor) -> Tensor:
     """sRGB colours [N, 3] of surface points x [N, 3] with unit normals, seen along unit directions [N, 3]."""
-    parts = [_shade(field, *part) for part in
-             zip(x.split(_CHUNK), normals.split(_CHUNK), directions.split(_CHUNK), strict=True)]
+    parts = [
+        _shade(field, *part)
+        for part in zip(x.split(_CHUNK), normals.split(_CHUNK), directions.split(_CHUNK), strict=True)
+    ]
     return torch.cat(parts) if parts else torch.zeros_like(x)
 
 

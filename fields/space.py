@@ -14,7 +14,8 @@ from .views import Contraction
 
 # Marching steps along the box's diagonal, and the growth of a step with distance where space is contracted.
 STEPS_ALONG_DIAGONAL = 512
-UNBOUNDED_CONE = 1 / 256
+UNBOUNDED_CONE = 1 / 128
+_FAR_DIAGONALS = 16  # where rays of an unbounded space end: 3 % of the cube lies beyond
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,7 +76,7 @@ class Space:
         """Where rays [R] enter and leave the domain: (t [R], t_end [R]), empty where t >= t_end."""
         if self.unbounded:
             start = torch.full_like(origins[:, 0], max(near, self.step))
-            return start, torch.full_like(start, 1e3 * self.diagonal)
+            return start, torch.full_like(start, _FAR_DIAGONALS * self.diagonal)
         low, high = self.bounds.to(origins.device)
         inverse = 1 / torch.where(directions.abs() < 1e-12, torch.full_like(directions, 1e-12), directions)
         first, second = (low - origins) * inverse, (high - origins) * inverse

@@ -48,8 +48,10 @@ def sphere_trace(field: Field, rays: Rays, *, near: float = 0.0, normals: bool =
         near: nothing is looked at closer to the ray's origin, scene units.
         normals: whether to spend a gradient on every hit.
     """
-    parts = [_trace(field, rays[begin : begin + _CHUNK_RAYS], near, normals)
-             for begin in range(0, max(1, len(rays)), _CHUNK_RAYS)]
+    parts = [
+        _trace(field, rays[begin : begin + _CHUNK_RAYS], near, normals)
+        for begin in range(0, max(1, len(rays)), _CHUNK_RAYS)
+    ]
     return Hit(*[torch.cat([getattr(part, name) for part in parts]) for name in ("t", "hit", "x", "normals")])
 
 
@@ -104,9 +106,16 @@ def _bisect(field: Field, rays: Rays, outside: Tensor, inside: Tensor, index: Te
     return inside
 
 
-def render_sdf_view(field: Field, cameras: Cameras, index: int, *, background: float = 1.0,
-                    what: Sequence[str] = ("rgb",), near: float = 0.0, paint: Paint = "clay"
-                    ) -> dict[str, Tensor]:
+def render_sdf_view(
+    field: Field,
+    cameras: Cameras,
+    index: int,
+    *,
+    background: float = 1.0,
+    what: Sequence[str] = ("rgb",),
+    near: float = 0.0,
+    paint: Paint = "clay",
+) -> dict[str, Tensor]:
     """One camera's pictures of a field of kind `sdf`, as `render_view` names them.
 
     `rgb` and `normal` [H, W, 3], `depth` and `opacity` [H, W]. `paint`: "clay" shades the bare shape,

@@ -51,7 +51,8 @@ def train(field: Field, steps: int, first: float = 0.0, last: float = 1.0) -> No
         out = field(x, directions)
         log_density, rgb = ball(x)
         inside = (log_density > 0).float()[:, None]
-        loss = (out.features[:, 0] - log_density).square().mean() + 10 * ((out.rgb - rgb).square() * inside).mean()
+        loss = (out.features[:, 0] - log_density).square().mean()
+        loss = loss + 10 * ((out.rgb - rgb).square() * inside).mean()
         penalty = field.backend.penalty()
         (loss if penalty is None else loss + penalty).backward()
         optimiser.collect()
@@ -80,7 +81,7 @@ def test_features_have_the_contract_of_a_field(name: str, kind: str) -> None:
     assert out.features.shape == (65, field.backend.width)
     assert out.rgb.shape == (65, 3) and out.density.shape == (65,)
     assert all(tensor.isfinite().all() for tensor in (out.features, out.geometry, out.density, out.rgb))
-    assert out.features[:, 0].abs().mean() < 1.0  # a new density is about one per box, a new distance a sphere's
+    assert out.features[:, 0].abs().mean() < 1.0  # a new density is about one per box
     empty = field(x[:0], directions[:0])
     assert empty.features.shape == (0, field.backend.width) and empty.rgb.shape == (0, 3)
 
@@ -178,9 +179,8 @@ def test_a_grown_field_is_saved_and_loaded(name: str, tmp_path: object, trained:
     save_field(field, path)
     again = load_field(path)
     x, directions = points(1000, seed=2)
-    for a, b in zip(vars(field.evaluate(x, directions)).values(), vars(again.evaluate(x, directions)).values(),
-                    strict=True):
-        assert torch.equal(a, b)
+    before, after = field.evaluate(x, directions), again.evaluate(x, directions)
+    assert all(torch.equal(a, b) for a, b in zip(vars(before).values(), vars(after).values(), strict=True))
     assert not again.backend.grow(1.0)
     penalties = field.backend.penalty(), again.backend.penalty()
     assert (penalties[0] is None) == (penalties[1] is None)
@@ -257,8 +257,8 @@ def test_sink_and_autograd_take_the_same_steps(name: str) -> None:
 
 @pytest.mark.parametrize(
     ("name", "settings"),
-    [("vm", {"start": 200}), ("cp", {"density": 0}), ("triplane", {"combine": "min"}), ("sparse", {"start": 30}),
-     ("sparse", {"limit": 5})],
+    [("vm", {"start": 200}), ("cp", {"density": 0}), ("triplane", {"combine": "min"}),
+     ("sparse", {"start": 30}), ("sparse", {"limit": 5})],
 )
 def test_wrong_settings_are_refused(name: str, settings: dict[str, object]) -> None:
     with pytest.raises(UserError) as error:
@@ -297,7 +297,7 @@ def test_resolution_grows_in_even_steps_of_the_logarithm() -> None:
 def test_refined_vertices_lie_in_or_on_the_voxels_that_were_kept() -> None:
     assert torch.equal(full_grid(2)[[1, 2, 4]], torch.tensor([[1, 0, 0], [0, 1, 0], [0, 0, 1]]))
     occupied = cells_around(torch.tensor([[0, 2, 4]]), 4)
-    assert occupied.nonzero().tolist() == [[3, 1, 0], [3, 2, 0]]  # z, y, x: the corner's four minus those outside
+    assert occupied.nonzero().tolist() == [[3, 1, 0], [3, 2, 0]]  # z, y, x
     for cells in (4, 8, 7):
         found = {tuple(vertex) for vertex in (vertices_in(occupied, cells).double() / cells).tolist()}
         axis = [k / cells for k in range(cells + 1)]

@@ -255,6 +255,11 @@ def test_mesh_source_is_fitted_by_its_distances_and_scored_as_a_mesh(tmp_path: P
     scored = run("eval", tmp_path / "run", tmp_path / "ball.ply", "--resolution", 32, "--json").json
     assert scored["mean"].keys() == {"chamfer", "fscore", "sign_iou", "watertight"}
     assert scored["mean"]["chamfer"] < 0.05 and scored["mean"]["watertight"]
+    assert (
+        run("render", tmp_path / "run", "--out", tmp_path / "p", "--frames", 1, "--size", "64x64").code == 0
+    )
+    pixels = np.asarray(Image.open(tmp_path / "p" / "0000.png"), np.float32)
+    assert pixels[32, 32].max() < 250 and pixels[20:44, 20:44].std() > 3, "a shaded ball, not a flat disc"
 
 
 def test_bench_gives_rows_beside_a_named_baseline() -> None:

@@ -15,7 +15,6 @@ from cuda_ext import engine
 
 SOURCES = Path(cuda_ext.__file__).parent / "csrc"
 KERNEL_FILES = sorted((SOURCES / "cuda").glob("*.cu"))
-CPU_ONLY = {"render_loss"}  # its Python face composes the other operators on a GPU
 ARCHITECTURES = ("75", "80", "86", "89", "90")
 
 

@@ -25,9 +25,8 @@ NEEDS_DRIVER = {"scratch.cu"}  # memory pools: the emulation brings its own allo
 def prototypes() -> dict[str, list[str]]:
     """Argument types, as in prototypes.inc, of every kernel that has a launcher."""
     text = re.sub(r"//.*", "", (SOURCES / "prototypes.inc").read_text())
-    listed = re.findall(r"\bX\((\w+)\)", (SOURCES / "cuda" / "launchers.h").read_text())
     return {name: [argument.strip().rsplit(maxsplit=1)[0] for argument in arguments.split(",")]
-            for name, arguments in re.findall(r"void (\w+)\(([^)]*)\);", text) if name in listed}
+            for name, arguments in re.findall(r"void (\w+)\(([^)]*)\);", text) if name not in CPU_ONLY}
 
 
 def ctype(name: str) -> type:

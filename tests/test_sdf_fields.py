@@ -199,7 +199,7 @@ def test_differences_give_gradients_of_length_one_for_distances() -> None:
     torch.testing.assert_close(gradient, torch.nn.functional.normalize(x - CENTRE, dim=1), atol=0.03, rtol=0)
     loss = eikonal_loss(field, x, 0.01)
     loss.backward()
-    assert float(loss) < 1e-3 and torch.isfinite(field.backend.weights.grad).all()  # type: ignore
+    assert loss.item() < 1e-3 and torch.isfinite(field.backend.weights.grad).all()  # type: ignore
 
 
 @pytest.mark.usefixtures("no_rebuild")

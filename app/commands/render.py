@@ -57,7 +57,7 @@ def render(
     from ..library import open_field
     from ..outputs import check_apart
     from ..pictures import PICTURES
-    from ..rendering import render_to, shots_along, shots_of
+    from ..rendering import render_to, renderer_for, shots_along, shots_of
 
     wanted = parsing.choices(what, PICTURES, "--what")
     target = _target(out, force)
@@ -69,7 +69,8 @@ def render(
     if background is not None:
         shots = replace(shots, background=background)
     sink = _sink(target, fps, shots, str(opened.notes.get("source", "")))
-    document = console.run(render_to(opened.field, shots, wanted, sink))
+    renderer = renderer_for(opened.field, opened.notes)
+    document = console.run(render_to(opened.field, shots, wanted, sink, renderer))
     console.say(f"{document['frames']} pictures, {document['ms_per_frame']:.0f} ms each; wrote {target}")
     console.finish({"out": str(target), "files": sink.files, **document})
 

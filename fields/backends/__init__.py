@@ -36,17 +36,32 @@ def build_backend(name: str, preset: str = "small", settings: dict[str, Any] | N
     if "+" in name:
         return Composition([build_backend(part, preset, settings.get(part)) for part in name.split("+")])
     if name not in BACKENDS:
-        raise UserError("E-USAGE-BACKEND", "unknown backend", got=name, expected=" ".join(BACKENDS),
-                        fix="choose one, or several joined by +")
+        raise UserError(
+            "E-USAGE-BACKEND",
+            "unknown backend",
+            got=name,
+            expected=" ".join(BACKENDS),
+            fix="choose one, or several joined by +",
+        )
     kind = BACKENDS[name]
     if preset not in kind.PRESETS:
-        raise UserError("E-USAGE-PRESET", f"backend {name} has no such preset", got=preset,
-                        expected=" ".join(kind.PRESETS), fix="choose one of them")
+        raise UserError(
+            "E-USAGE-PRESET",
+            f"backend {name} has no such preset",
+            got=preset,
+            expected=" ".join(kind.PRESETS),
+            fix="choose one of them",
+        )
     try:
-        return kind(with_settings(kind.PRESETS[preset], settings))  # type: ignore[call-arg]
+        return kind(with_settings(kind.PRESETS[preset], settings))
     except ValueError as error:
-        raise UserError("E-USAGE-SET", "settings do not fit together", got=error,
-                        expected="a valid configuration", fix="change the values of --set") from None
+        raise UserError(
+            "E-USAGE-SET",
+            "settings do not fit together",
+            got=error,
+            expected="a valid configuration",
+            fix="change the values of --set",
+        ) from None
 
 
 def backend_from_configs(name: str, configs: Sequence[Mapping[str, Any]]) -> Backend:
@@ -62,7 +77,7 @@ def backend_from_configs(name: str, configs: Sequence[Mapping[str, Any]]) -> Bac
 def _from_config(name: str, config: Mapping[str, Any]) -> Backend:
     kind = BACKENDS[name]
     values = {key: tuple(value) if isinstance(value, list) else value for key, value in config.items()}
-    return kind(kind.Config(**values))  # type: ignore[call-arg]
+    return kind(kind.Config(**values))
 
 
 def with_settings(config: Any, settings: dict[str, Any]) -> Any:
@@ -71,13 +86,23 @@ def with_settings(config: Any, settings: dict[str, Any]) -> Any:
     changed: dict[str, Any] = {}
     for key, value in settings.items():
         if key not in known:
-            raise UserError("E-USAGE-SET", "unknown setting", got=key, expected=" ".join(known),
-                            fix="use --set key=value with one of them")
+            raise UserError(
+                "E-USAGE-SET",
+                "unknown setting",
+                got=key,
+                expected=" ".join(known),
+                fix="use --set key=value with one of them",
+            )
         try:
             changed[key] = _read(value, known[key])
         except ValueError:
-            raise UserError("E-USAGE-SET", f"setting {key} has a wrong value", got=value,
-                            expected=known[key].__name__, fix=f"give a {known[key].__name__}") from None
+            raise UserError(
+                "E-USAGE-SET",
+                f"setting {key} has a wrong value",
+                got=value,
+                expected=known[key].__name__,
+                fix=f"give a {known[key].__name__}",
+            ) from None
     return dataclasses.replace(config, **changed)
 
 

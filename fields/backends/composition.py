@@ -44,7 +44,8 @@ class Composition(Backend):
             part.attach(optimiser)
 
     def grow(self, fraction: float) -> bool:
-        return any([part.grow(fraction) for part in self._backends()])
+        grown = [part.grow(fraction) for part in self._backends()]  # every part must grow, not just the first
+        return any(grown)
 
     def penalty(self) -> Tensor | None:
         found = [p for part in self._backends() if (p := part.penalty()) is not None]
@@ -53,5 +54,6 @@ class Composition(Backend):
     def resize_like(self, shapes: Mapping[str, tuple[int, ...]]) -> None:
         for k, part in enumerate(self._backends()):
             prefix = f"parts.{k}."
-            part.resize_like({name.removeprefix(prefix): shape for name, shape in shapes.items()
-                              if name.startswith(prefix)})
+            part.resize_like(
+                {name.removeprefix(prefix): shape for name, shape in shapes.items() if name.startswith(prefix)}
+            )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -36,16 +37,18 @@ class CPBackend(Backend):
     """Density is the sum of its components, colour features are linear in theirs (equation 6)."""
 
     Config = CPConfig
-    PRESETS = {
+    PRESETS: ClassVar[Mapping[str, CPConfig]] = {
         "tiny": CPConfig(density=16, color=32, start=32, resolution=64),
         "small": CPConfig(),
         "paper": CPConfig(density=96, color=288, start=128, resolution=500),
     }
 
+    _density: Tensor
+
     def __init__(self, config: CPConfig) -> None:
         super().__init__()
         self.config, self.width = config, 1 + config.appearance
-        # A product of three normal numbers of deviation s deviates by s^3, and the sum of D of them by sqrt(D) s^3.
+        # Products of three normal numbers of deviation s deviate by s^3, sums of D of them by sqrt(D) s^3.
         deviation = (_INITIAL / config.density**0.5) ** (1 / 3)
         self.lines = nn.Parameter(deviation * torch.randn(3, config.start, config.density + config.color))
         self.basis = nn.Parameter(init_weights((config.color, config.appearance)))

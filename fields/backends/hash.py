@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -36,7 +38,7 @@ class HashBackend(Backend):
     """Features of the hash grid through a network of `layers` hidden layers, without bias."""
 
     Config = HashConfig
-    PRESETS = {
+    PRESETS: ClassVar[Mapping[str, Any]] = {
         "tiny": HashConfig(levels=8, log2_entries=14, finest=256.0),
         "small": HashConfig(),
         "paper": HashConfig(log2_entries=19, finest=2048.0, hidden=64),

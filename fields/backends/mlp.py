@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -28,7 +30,8 @@ class MLPBackend(Backend):
     """Layers with bias and ReLU; the encoded position is concatenated again after layer `skip` (0: never)."""
 
     Config = MLPConfig
-    PRESETS = {
+    octaves: Tensor
+    PRESETS: ClassVar[Mapping[str, Any]] = {
         "tiny": MLPConfig(frequencies=6, hidden=32, layers=3, skip=0),
         "small": MLPConfig(),
         "paper": MLPConfig(hidden=256, layers=8, skip=4),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -16,8 +17,8 @@ from .base import Backend
 
 _EMPTY = -10.0  # log-density where no vertex is
 _PRUNE_BELOW = 0.05  # opacity of a voxel; kept ones keep their neighbours, so thin structures lose nothing
-_MOMENTS = (0.15, 0.35, 0.6, 0.8)  # fractions of a run at which vertices are pruned, and voxels halved if they still may
-_DENSITY_SCALE, _DISTANCE_SCALE = 5.0, 0.1  # channel 0 per unit of a stored value: one rate then suits all channels
+_MOMENTS = (0.15, 0.35, 0.6, 0.8)  # fractions of a run at which vertices are pruned and voxels halved
+_DENSITY_SCALE, _DISTANCE_SCALE = 5.0, 0.1  # channel 0 per unit of a value: one rate then suits all channels
 _RATE = 5e-2
 _ABSOLUTE = 1e-9  # keeps the square root of a total variation differentiable at zero
 
@@ -36,18 +37,18 @@ class SparseConfig:
 
     def __post_init__(self) -> None:
         if self.start % 8 or self.resolution % 8 or not 8 <= self.start <= self.resolution <= 4088:
-            raise ValueError("sparse: start and resolution are multiples of 8, 8 <= start <= resolution <= 4088")
+            raise ValueError("sparse: multiples of 8, 8 <= start <= resolution <= 4088")
         if self.limit < (self.start + 1) ** 3:
-            raise ValueError(f"sparse: limit {self.limit} is below the vertices of the start, {(self.start + 1) ** 3}")
+            raise ValueError(f"sparse: limit {self.limit}, expected at least (start + 1)^3")
         if not 1 <= self.degree <= 4 or self.variation_samples < 1:
             raise ValueError("sparse: degree 1 to 4, variation_samples at least 1")
 
 
 class SparseBackend(Backend):
-    """Trilinear interpolation among the vertices that matter; the others are pruned as the grid is refined."""
+    """Trilinear interpolation among the vertices that matter; others are pruned as the grid is refined."""
 
     Config = SparseConfig
-    PRESETS = {
+    PRESETS: ClassVar[Mapping[str, SparseConfig]] = {
         "tiny": SparseConfig(start=24, resolution=48, limit=120_000),
         "small": SparseConfig(),
         "paper": SparseConfig(start=256, resolution=512, limit=20_000_000),
@@ -55,15 +56,26 @@ class SparseBackend(Backend):
     appearance = "sh"
     feature_space = "log_density+sh27"
 
+    stage: Tensor  # [1] moments that have passed
+    draws: Tensor  # [1] seeds the samples of `penalty`
+    whole: Tensor  # [1] set: no vertex is ever pruned
+    scale: Tensor  # [1 + A] features per unit of the stored values
+    blocks: Tensor
+    slots: Tensor
+    vertices: Tensor  # [V, 3] x, y, z
+    _empty: Tensor
+
     def __init__(self, config: SparseConfig) -> None:
         super().__init__()
         self.config, self.width = config, 1 + 3 * config.degree**2
-        self.register_buffer("stage", torch.zeros(1, dtype=torch.int64))  # moments that have passed
-        self.register_buffer("draws", torch.zeros(1, dtype=torch.int64))  # seeds the samples of `penalty`
-        self.register_buffer("whole", torch.zeros(1, dtype=torch.uint8))  # set: no vertex is ever pruned
+        self.feature_space = f"log_density+sh{self.width - 1}"  # type: ignore[misc]
+        self._sink: Tensor | None = None
+        self.register_buffer("stage", torch.zeros(1, dtype=torch.int64))
+        self.register_buffer("draws", torch.zeros(1, dtype=torch.int64))
+        self.register_buffer("whole", torch.zeros(1, dtype=torch.uint8))
         scale, empty = torch.ones(self.width), torch.zeros(self.width)
         scale[0], empty[0] = _DENSITY_SCALE, _EMPTY
-        self.register_buffer("scale", scale)  # features per unit of the stored values
+        self.register_buffer("scale", scale)
         self.register_buffer("_empty", empty, persistent=False)
         for name in ("blocks", "slots"):
             self.register_buffer(name, torch.zeros(0, dtype=torch.int32))
@@ -107,12 +119,13 @@ class SparseBackend(Backend):
     @torch.no_grad()
     def _refine(self, cells: int) -> None:
         """Keep the voxels that touch a vertex worth keeping, as finely as `cells` and the limit allow."""
-        thickness = self.values[:, 0] * self.scale[0] - math.log(self.cells)  # log of a voxel's optical thickness
-        kept = self.vertices[(thickness > math.log(_PRUNE_BELOW)) | self.whole.bool()]
+        log_thickness = self.values[:, 0] * self.scale[0] - math.log(self.cells)  # of one voxel
+        kept = self.vertices[(log_thickness > math.log(_PRUNE_BELOW)) | self.whole.bool()]
         occupied = cells_around(kept, self.cells)
         vertices = vertices_in(occupied, cells)
         while len(vertices) > self.config.limit and cells > self.cells:
-            cells = max(self.cells, min(cells - 8, int(cells * (self.config.limit / len(vertices)) ** (1 / 3)) // 8 * 8))
+            shrunk = int(cells * (self.config.limit / len(vertices)) ** (1 / 3)) // 8 * 8
+            cells = max(self.cells, min(cells - 8, shrunk))
             vertices = vertices_in(occupied, cells)
         values = sparse_lookup(self.index, self.values, vertices.float() / cells, self._empty / self.scale)
         self._replace(vertices, values, cells)
@@ -122,7 +135,7 @@ class SparseBackend(Backend):
         self.blocks, self.slots = index.blocks, index.slots
         self.values = nn.Parameter(values)
         self.register_buffer("vertices", vertices, persistent=False)
-        self._sink: Tensor | None = None
+        self._sink = None
 
     def penalty(self) -> Tensor | None:
         """Total variation of log-density and of harmonics at some vertices (equation 3)."""
@@ -135,8 +148,7 @@ class SparseBackend(Backend):
         stencil = self._stencil(self.vertices[row])
         y = self.features((stencil.float() / self.cells).view(-1, 3)).view(4, count, -1)
         variation = ((y[1:] - y[0]).square().sum(dim=0) + _ABSOLUTE).sqrt().mean(dim=0)
-        return (self.config.variation_density * variation[0]
-                + self.config.variation_color * variation[1:].sum())
+        return self.config.variation_density * variation[0] + self.config.variation_color * variation[1:].sum()
 
     def _stencil(self, vertex: Tensor) -> Tensor:
         """Vertices [N, 3] and their next along x, y, z, [4, N, 3]; itself where there is no next."""

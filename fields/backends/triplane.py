@@ -1,9 +1,14 @@
-"""Three feature planes and a small network (Chan et al. 2022, section 3.2; K-Planes, Fridovich-Keil et al. 2023)."""
+"""Three feature planes and a small network.
+
+Chan et al. 2022, "Efficient Geometry-aware 3D Generative Adversarial Networks", section 3.2; products of
+planes: Fridovich-Keil et al. 2023, "K-Planes", section 3.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -18,7 +23,7 @@ from .base import Backend
 
 @dataclass(frozen=True)
 class TriplaneConfig:
-    """Channels of each plane, how the three are combined ("sum", "concat" or "product"), and the network behind."""
+    """Channels of each plane, how three become one ("sum", "concat", "product"), and the network behind."""
 
     channels: int = 32
     start: int = 64
@@ -32,14 +37,14 @@ class TriplaneConfig:
         if self.combine not in ("sum", "concat", "product"):
             raise ValueError(f"triplane: combine {self.combine}, expected sum, concat or product")
         if min(self.channels, self.layers, self.hidden) < 1 or not 2 <= self.start <= self.resolution <= 4096:
-            raise ValueError("triplane: channels, layers, hidden at least 1, 2 <= start <= resolution <= 4096")
+            raise ValueError("triplane: sizes at least 1, 2 <= start <= resolution <= 4096")
 
 
 class TriplaneBackend(Backend):
     """Plane features, combined, through a network of `layers` hidden layers, without bias."""
 
     Config = TriplaneConfig
-    PRESETS = {
+    PRESETS: ClassVar[Mapping[str, TriplaneConfig]] = {
         "tiny": TriplaneConfig(channels=16, start=32, resolution=64, hidden=32),
         "small": TriplaneConfig(),
         "paper": TriplaneConfig(start=128, resolution=256, layers=2),
@@ -72,7 +77,7 @@ class TriplaneBackend(Backend):
 
     @torch.no_grad()
     def begin_as_distance(self) -> None:
-        """One feature starts at 1 everywhere, as the network has no bias (see `HashBackend.begin_as_distance`)."""
+        """One feature starts at 1 everywhere, as the network has no bias (see `HashBackend`)."""
         self.planes[..., 0] = 1 / 3 if self.config.combine == "sum" else 1.0
         *hidden, last = split_weights(self.weights, self.widths)
         inputs = torch.arange(self.widths[0], device=self.weights.device)

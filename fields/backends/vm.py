@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -19,7 +20,7 @@ _INITIAL = 0.1  # standard deviation of new factors: products start near zero, g
 
 @dataclass(frozen=True)
 class VMConfig:
-    """Components for each of the three pairs of plane and line, and their resolution at the start and the end."""
+    """Components of each of the three pairs of plane and line, and their resolution at the start and end."""
 
     density: int = 8
     color: int = 16
@@ -36,11 +37,13 @@ class VMBackend(Backend):
     """Density is the sum of its components, colour features are linear in theirs (equations 7 and 8)."""
 
     Config = VMConfig
-    PRESETS = {
+    PRESETS: ClassVar[Mapping[str, VMConfig]] = {
         "tiny": VMConfig(density=4, color=8, start=32, resolution=64),
         "small": VMConfig(),
         "paper": VMConfig(density=16, color=48, start=128, resolution=300),
     }
+
+    _density: Tensor
 
     def __init__(self, config: VMConfig) -> None:
         super().__init__()
@@ -57,7 +60,8 @@ class VMBackend(Backend):
 
     def features(self, u: Tensor) -> Tensor:
         """Features [N, 1 + A] at u [N, 3]."""
-        plane, line = triplane_lookup(self.planes, u, self._sinks[0]), line_lookup(self.lines, u, self._sinks[1])
+        plane = triplane_lookup(self.planes, u, self._sinks[0])
+        line = line_lookup(self.lines, u, self._sinks[1])
         products = (plane * line).flatten(1)  # [N, 3 * (density + color)]
         return mlp(products, self._weights(), (products.shape[1], self.width)) + self.offset
 

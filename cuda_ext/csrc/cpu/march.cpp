@@ -66,7 +66,7 @@ public:
         start[n] = t, end[n] = t + dt, ++n;
         t += dt;
       } else {
-        t = leave(t, dt, u, skip);
+        t = leave(t, t_end, dt, u, skip);
       }
     }
     return n;
@@ -86,7 +86,7 @@ private:
   }
 
   // First step whose midpoint is beyond the empty block; whole steps, so that samples stay on one comb.
-  float leave(float t, float dt, const float* u, int cells) const {
+  float leave(float t, float t_end, float dt, const float* u, int cells) const {
     if (contraction_ == kUnbounded) return t + dt; // blocks are curved there: one step at a time
     const float side = static_cast<float>(cells) / grid_.size;
     float exit = kFar;
@@ -99,7 +99,7 @@ private:
     do {
       before = t;
       t += length(t);
-    } while (t + 0.5f * length(t) < exit && t > before);
+    } while (t + 0.5f * length(t) < exit && t < t_end && t > before);
     return t;
   }
 
