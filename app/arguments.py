@@ -16,9 +16,7 @@ JsonTo = Annotated[
     ),
 ]
 Device = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
-Seed = Annotated[
-    int, typer.Option(help="Equal seeds give equal results on one machine.", min=0, max=2**31 - 1)
-]
+Seed = Annotated[int, typer.Option(help="Equal seeds give equal results on one machine.", min=0, max=2**31 - 1)]
 Force = Annotated[bool, typer.Option("--force", help="Replace what is there already.")]
 
 

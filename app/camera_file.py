@@ -29,9 +29,7 @@ def read_path(path: Path, view: Viewpoint, size: tuple[int, int]) -> Cameras:
         UserError: `E-JSON-…`, `E-PATH-FRAMES`, `E-PATH-POSE`, `E-DATA-NOTFOUND`.
     """
     if not path.is_file():
-        raise UserError(
-            "E-DATA-NOTFOUND", "no such camera path", where=path, fix="check the name given to --path"
-        )
+        raise UserError("E-DATA-NOTFOUND", "no such camera path", where=path, fix="check the name given to --path")
     found = read_json(path)
     frames, key = _frames(found, path)
     poses = np.stack(

@@ -79,12 +79,8 @@ def _run(arguments: list[str], as_json: bool, debug: bool) -> int:
 
 def _bug(error: Exception) -> UserError:
     if isinstance(error, MemoryError):
-        return UserError(
-            "E-LIMIT-MEMORY", "out of memory", got=error, fix="use smaller pictures or a smaller preset"
-        )
-    return UserError(
-        "E-BUG", "this should not have happened", got=f"{type(error).__name__}: {error}", fix=_BUG_FIX
-    )
+        return UserError("E-LIMIT-MEMORY", "out of memory", got=error, fix="use smaller pictures or a smaller preset")
+    return UserError("E-BUG", "this should not have happened", got=f"{type(error).__name__}: {error}", fix=_BUG_FIX)
 
 
 def _tell(error: UserError, as_json: bool) -> None:

@@ -52,9 +52,7 @@ def comparison_shots(view: Viewpoint, capture: Capture | None) -> tuple[Shots, l
         return shots_along("orbit", view, _VIEWS, _SIZE), None
     views = capture.test if len(capture.test) else capture.train
     index = spread_index(len(views), _VIEWS)
-    shots = Shots(
-        views.cameras[index], tuple(views.names[i] for i in index), capture.background_value, capture.near
-    )
+    shots = Shots(views.cameras[index], tuple(views.names[i] for i in index), capture.background_value, capture.near)
     return shots, [views.image(i, capture.background_value) for i in index]
 
 
@@ -67,9 +65,7 @@ def compare_fields(
         pictures = {}
         for role, field in (("teacher", teacher), ("student", student)):
             before = time.perf_counter()
-            found = render_view(
-                field, shots.cameras, index, background=shots.background, what=_WHAT, near=shots.near
-            )
+            found = render_view(field, shots.cameras, index, background=shots.background, what=_WHAT, near=shots.near)
             seconds[role] += time.perf_counter() - before
             pictures[role] = {key: value.cpu() for key, value in found.items()}
         looks.append(Look(name, pictures["teacher"], pictures["student"], photos[index] if photos else None))

@@ -59,9 +59,7 @@ def new_student(teacher: Field, settings: ConvertSettings) -> Field:
     """
     kind = settings.kind or teacher.kind
     if kind not in KINDS:
-        raise UserError(
-            "E-USAGE-KIND", "unknown kind of field", got=kind, expected=" ".join(KINDS), fix="choose one"
-        )
+        raise UserError("E-USAGE-KIND", "unknown kind of field", got=kind, expected=" ".join(KINDS), fix="choose one")
     made = Field.create(
         settings.backend,
         teacher.space,
@@ -87,9 +85,7 @@ def convert(
     report.json and what the pictures are made from.
     """
     student = new_student(teacher.field, settings)
-    record = Record(
-        "convert", {"teacher": str(teacher.path), "convert": asdict(settings)}, str(teacher.field.device)
-    )
+    record = Record("convert", {"teacher": str(teacher.path), "convert": asdict(settings)}, str(teacher.field.device))
     with record.phase("distil"):
         cameras = against.train.cameras if against is not None else _cameras(teacher)
         yield from distill(
@@ -137,9 +133,7 @@ def store(student: Field, out: Path, notes: dict[str, Any], record: Record, forc
         return folder.field_path
 
 
-def _document(
-    teacher: OpenField, student: Field, path: Path, record: Record, comparison: Comparison
-) -> dict[str, Any]:
+def _document(teacher: OpenField, student: Field, path: Path, record: Record, comparison: Comparison) -> dict[str, Any]:
     def about(field: Field, file: Path, role: str) -> dict[str, Any]:
         return {
             "file": str(file),
@@ -226,12 +220,8 @@ def pictures_section(comparison: Comparison) -> str:
     looks = comparison.looks[:: max(1, len(comparison.looks) // _PICTURED)][:_PICTURED]
     limit = error_limit([error_map(look.teacher["rgb"], look.student["rgb"]) for look in looks])
     rows = [report.row(_figures(look, limit), look.name) for look in looks]
-    scale = report.legend(
-        "heat", "0", f"{limit:.2f}", "mean absolute difference of the colours, which go from 0 to 1"
-    )
-    return report.section(
-        "Side by side", scale, *rows, text="None of these views was used for the conversion."
-    )
+    scale = report.legend("heat", "0", f"{limit:.2f}", "mean absolute difference of the colours, which go from 0 to 1")
+    return report.section("Side by side", scale, *rows, text="None of these views was used for the conversion.")
 
 
 def _figures(look: Look, limit: float) -> list[str]:

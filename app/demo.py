@@ -155,14 +155,10 @@ class _Demo:
         field, view, count = fitted.field, fitted.view, self.settings.frames
         what = ("rgb", "opacity")
         close = replace(view, lens=[_ZOOM * focal for focal in view.lens])
-        hero = cut_out(
-            render_view(field, orbit(close, 8, _HERO_SIZE), 1, background=0.0, what=what, near=view.near)
-        )
+        hero = cut_out(render_view(field, orbit(close, 8, _HERO_SIZE), 1, background=0.0, what=what, near=view.near))
         cameras, frames = orbit(view, count, _FRAME), []
         for index in range(count):
-            frames.append(
-                cut_out(render_view(field, cameras, index, background=0.0, what=what, near=view.near))
-            )
+            frames.append(cut_out(render_view(field, cameras, index, background=0.0, what=what, near=view.near)))
             write_bytes(self.out / "orbit" / f"{index:04}.png", png(frames[-1]))
             yield Progress(index + 1, count, "render")
         names = [look.name for look in comparison.looks]
@@ -175,9 +171,7 @@ class _Demo:
 
     def mesh(self, fitted: OpenField) -> Generator[Progress, None, dict[str, Any]]:
         """The surface with its colours, as GLB."""
-        made = yield from mesh_steps(
-            fitted.field, MeshOptions(self.settings.resolution, keep=0.01), fitted.notes
-        )
+        made = yield from mesh_steps(fitted.field, MeshOptions(self.settings.resolution, keep=0.01), fitted.notes)
         path = self.out / "scene.glb"
         save_mesh(made, path)
         return {

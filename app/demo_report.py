@@ -102,12 +102,8 @@ def _pictures(result: DemoResult) -> str:
                     report.figure(look.teacher["rgb"], f"fit ({fit})"),
                     report.figure(look.student["rgb"], f"converted ({converted})"),
                     report.figure(heat(error, limit), "error of the fit"),
-                    report.figure(
-                        depth_picture(look.teacher["depth"], look.teacher["opacity"], span), "depth"
-                    ),
-                    report.figure(
-                        normal_picture(result.normals[k]["normal"], result.normals[k]["opacity"]), "normals"
-                    ),
+                    report.figure(depth_picture(look.teacher["depth"], look.teacher["opacity"], span), "depth"),
+                    report.figure(normal_picture(result.normals[k]["normal"], result.normals[k]["opacity"]), "normals"),
                 ],
                 f"Test view {look.name}",
             )
@@ -168,9 +164,7 @@ def _files(out: Path) -> str:
 
 def _bytes(path: Path) -> int:
     return (
-        sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
-        if path.is_dir()
-        else path.stat().st_size
+        sum(file.stat().st_size for file in path.rglob("*") if file.is_file()) if path.is_dir() else path.stat().st_size
     )
 
 

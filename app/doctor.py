@@ -139,9 +139,7 @@ def _speed() -> Check:
         ours = rate(0.1)
         with reference_only():
             reference = rate(0.1)
-    text = (
-        f"{ours:.1f} M points/s through hash grid and network, {ours / reference:.1f}x the PyTorch reference"
-    )
+    text = f"{ours:.1f} M points/s through hash grid and network, {ours / reference:.1f}x the PyTorch reference"
     if native_level()[0] is not None and ours < 2 * reference:
         return Check("speed", PROBLEM, text, "other work may hold the processor: try again when it is idle")
     return Check("speed", OK, text)
@@ -204,9 +202,7 @@ def _accelerator(name: str, purpose: str, install: str) -> Check:
     import torch
 
     if util.find_spec(name) is None:
-        return Check(
-            name, MISSING, f"not installed ({purpose})", install if torch.cuda.is_available() else ""
-        )
+        return Check(name, MISSING, f"not installed ({purpose})", install if torch.cuda.is_available() else "")
     if not torch.cuda.is_available():
         return Check(name, MISSING, f"{package_version(name) or 'installed'}, not used without a GPU")
     try:

@@ -39,9 +39,7 @@ def against_photos(
     rows: list[dict[str, Any]] = []
     for number, view in enumerate(chosen, 1):
         background = capture.background_value
-        picture = render_view(field, views.cameras, view, background=background, near=capture.near)[
-            "rgb"
-        ].cpu()
+        picture = render_view(field, views.cameras, view, background=background, near=capture.near)["rgb"].cpu()
         photo = views.image(view, background)
         rows.append({"name": views.names[view], "psnr": psnr(picture, photo), "ssim": ssim(picture, photo)})
         elapsed = time.perf_counter() - started

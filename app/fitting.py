@@ -60,9 +60,7 @@ def new_field(source: Source, settings: FitSettings) -> Field:
     """
     kind = settings.kind or ("sdf" if source.is_mesh else "density")
     if kind not in KINDS:
-        raise UserError(
-            "E-USAGE-KIND", "unknown kind of field", got=kind, expected=" ".join(KINDS), fix="choose one"
-        )
+        raise UserError("E-USAGE-KIND", "unknown kind of field", got=kind, expected=" ".join(KINDS), fix="choose one")
     if source.mesh is not None and kind != "sdf":
         raise UserError(
             "E-USAGE-KIND",
@@ -200,9 +198,7 @@ class _Run:
 
     def _save_state(self, status: str) -> None:
         self.folder.save_state(self.state.step, self.state.tensors(), {"notes": self.notes})
-        self.folder.write_record(
-            self.record.document(status=status, steps=self.state.step, loss=self.state.loss)
-        )
+        self.folder.write_record(self.record.document(status=status, steps=self.state.step, loss=self.state.loss))
 
     def _measure(self) -> Generator[Progress, None, dict[str, Any]]:
         """A quick look at quality: a few test views, or the distance's own error."""

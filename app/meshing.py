@@ -55,9 +55,7 @@ def mesh_steps(
     if options.faces is not None:
         mesh = simplify(mesh, options.faces)
     if options.color == "vertex" and (notes or {}).get("colors", True):
-        mesh = vertex_colors(
-            mesh, lambda x, directions: field.evaluate(x, directions).rgb, device=field.device
-        )
+        mesh = vertex_colors(mesh, lambda x, directions: field.evaluate(x, directions).rgb, device=field.device)
     return _unwarped(mesh, field, notes or {})
 
 
@@ -100,6 +98,4 @@ def _unwarped(mesh: Mesh, field: Field, notes: dict[str, Any]) -> Mesh:
     z = 2 * near / (vertices[:, 2] - 1)
     across = -vertices[:, :2] * z[:, None] / (2 * torch.tensor(lens))
     # NDC depth grows away from the camera, as -z: the warp mirrors, and corners must run the other way round.
-    return replace(
-        mesh, vertices=torch.cat([across, z[:, None]], dim=1).float().numpy(), faces=mesh.faces[:, ::-1]
-    )
+    return replace(mesh, vertices=torch.cat([across, z[:, None]], dim=1).float().numpy(), faces=mesh.faces[:, ::-1])

@@ -18,13 +18,7 @@ def check_name(text: str, option: str = "--out") -> Path:
     """
     long = [part for part in Path(text).parts if len(part.encode(errors="surrogateescape")) > _NAME_BYTES]
     if not text.strip() or "\0" in text or long:
-        got = (
-            "an empty name"
-            if not text.strip()
-            else "a NUL character"
-            if "\0" in text
-            else f"{len(long[0])} letters"
-        )
+        got = "an empty name" if not text.strip() else "a NUL character" if "\0" in text else f"{len(long[0])} letters"
         raise UserError(
             "E-USAGE-NAME",
             f"{option} cannot be a file name",

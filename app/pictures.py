@@ -113,9 +113,7 @@ def jpeg(picture: Tensor, quality: int = 88) -> bytes:
     from PIL import Image
 
     stream = io.BytesIO()
-    Image.fromarray(to_bytes(picture)).save(
-        stream, format="JPEG", quality=quality, subsampling=0, optimize=True
-    )
+    Image.fromarray(to_bytes(picture)).save(stream, format="JPEG", quality=quality, subsampling=0, optimize=True)
     return stream.getvalue()
 
 

@@ -74,9 +74,7 @@ def shots_of(source: str, size: tuple[int, int] | None) -> Shots:
     capture = views_of(open_source(name).require_capture(), split, name)
     views = capture.split(split)
     cameras = views.cameras if size is None else views.cameras.resized(*size)
-    return Shots(
-        cameras, tuple(_safe(text) for text in _distinct(views.names)), capture.background_value, capture.near
-    )
+    return Shots(cameras, tuple(_safe(text) for text in _distinct(views.names)), capture.background_value, capture.near)
 
 
 class Sink(Protocol):
@@ -127,9 +125,7 @@ def render_to(
     try:
         for index, name in enumerate(shots.names):
             before = time.perf_counter()
-            views = renderer(
-                field, shots.cameras, index, background=shots.background, what=needed, near=shots.near
-            )
+            views = renderer(field, shots.cameras, index, background=shots.background, what=needed, near=shots.near)
             spent += time.perf_counter() - before
             if index == 0 and "depth" in what:
                 span = depth_range(views["depth"], views["opacity"])
@@ -163,6 +159,4 @@ def _safe(name: str) -> str:
 def _distinct(names: Sequence[str]) -> list[str]:
     """Names with a number before them where two would give the same file."""
     plain = [_safe(name) for name in names]
-    return (
-        list(names) if len(set(plain)) == len(plain) else [f"{k:04}_{name}" for k, name in enumerate(plain)]
-    )
+    return list(names) if len(set(plain)) == len(plain) else [f"{k:04}_{name}" for k, name in enumerate(plain)]

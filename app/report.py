@@ -48,8 +48,7 @@ def section(heading: str, *parts: str, text: str = "") -> str:
 def cards(figures: Iterable[tuple[str, str]]) -> str:
     """Large figures, each with what it means: (value, label)."""
     items = "".join(
-        f"<div class='card'><b>{escape(value)}</b><span>{escape(label)}</span></div>"
-        for value, label in figures
+        f"<div class='card'><b>{escape(value)}</b><span>{escape(label)}</span></div>" for value, label in figures
     )
     return f"<div class='cards'>{items}</div>"
 
@@ -78,8 +77,7 @@ def bars(parts: Sequence[tuple[str, float]], unit: str) -> str:
     """Amounts as one bar of shares with their names below: (name, amount)."""
     total = sum(amount for _, amount in parts) or 1.0
     pieces = "".join(
-        f"<i style='flex:{amount / total:.4f};--hue:{225 + 37 * k}'></i>"
-        for k, (_, amount) in enumerate(parts)
+        f"<i style='flex:{amount / total:.4f};--hue:{225 + 37 * k}'></i>" for k, (_, amount) in enumerate(parts)
     )
     names = "".join(
         f"<li style='--hue:{225 + 37 * k}'>{escape(name)} <b>{amount:.1f} {escape(unit)}</b></li>"
@@ -104,16 +102,12 @@ def table(head: Sequence[str], rows: Iterable[Sequence[str]], words: bool = Fals
         for first, *rest in rows
     )
     kind = " class='words'" if words else ""
-    return (
-        f"<div class='scroll'><table{kind}><thead><tr>{top}</tr></thead><tbody>{body}</tbody></table></div>"
-    )
+    return f"<div class='scroll'><table{kind}><thead><tr>{top}</tr></thead><tbody>{body}</tbody></table></div>"
 
 
 def commands(lines: Iterable[tuple[str, str]]) -> str:
     """Commands to try next: (what for, command line)."""
-    items = "".join(
-        f"<li><span>{escape(purpose)}</span><code>{escape(line)}</code></li>" for purpose, line in lines
-    )
+    items = "".join(f"<li><span>{escape(purpose)}</span><code>{escape(line)}</code></li>" for purpose, line in lines)
     return f"<ul class='commands'>{items}</ul>"
 
 

@@ -102,9 +102,7 @@ def _open(text: str, options: SourceOptions) -> Source:
         return Source(text, mesh=_mesh(text, options))
     from data import load_views
 
-    capture = load_views(
-        text, bounds=options.bounds, downscale=options.downscale, allow_missing=options.allow_missing
-    )
+    capture = load_views(text, bounds=options.bounds, downscale=options.downscale, allow_missing=options.allow_missing)
     return Source(text, capture=capture)
 
 
@@ -120,9 +118,7 @@ def views_of(capture: Capture, split: str, name: str) -> Capture:
     Raises:
         UserError: `E-USAGE-SPLIT`.
     """
-    present = [
-        known for known in SPLITS if getattr(capture, known) is not None and len(getattr(capture, known))
-    ]
+    present = [known for known in SPLITS if getattr(capture, known) is not None and len(getattr(capture, known))]
     if split not in present:
         raise UserError(
             "E-USAGE-SPLIT",

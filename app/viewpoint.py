@@ -144,10 +144,7 @@ def _path(view: Viewpoint, turn: Tensor, elevation: Tensor, size: tuple[int, int
     else:
         first, second, up = _frame(torch.tensor(view.up))
         flat = elevation.cos()[:, None]
-        outward = (
-            flat * (turn.cos()[:, None] * first + turn.sin()[:, None] * second)
-            + elevation.sin()[:, None] * up
-        )
+        outward = flat * (turn.cos()[:, None] * first + turn.sin()[:, None] * second) + elevation.sin()[:, None] * up
         if view.inward:
             poses = look_at(centre + view.distance * outward, centre, up)
         else:

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .engine import LIBRARY, expect, launch, native_for
+from .engine import LIBRARY, expect, expect_runs, launch, native_for
 
 MAX_CHANNELS = 32
 
@@ -26,7 +26,7 @@ def composite(
     rgb = expect("composite", "rgb", rgb, (samples, -1), density)
     start = expect("composite", "start", start, (samples,), density)
     end = expect("composite", "end", end, (samples,), density)
-    offsets = expect("composite", "offsets", offsets, (-1,), density, torch.int64)
+    offsets = expect_runs("composite", offsets, -1, samples, density)
     background = expect("composite", "background", background, (offsets.shape[0] - 1, rgb.shape[1]), density)
     if rgb.shape[1] > MAX_CHANNELS:
         raise ValueError(f"composite: {rgb.shape[1]} channels, expected at most {MAX_CHANNELS}")
@@ -69,7 +69,7 @@ def visible(
     density = expect("visible", "density", density.detach(), (-1,))
     start = expect("visible", "start", start, (density.shape[0],), density)
     end = expect("visible", "end", end, (density.shape[0],), density)
-    offsets = expect("visible", "offsets", offsets, (-1,), density, torch.int64)
+    offsets = expect_runs("visible", offsets, -1, density.shape[0], density)
     light = expect("visible", "light", light, (offsets.shape[0] - 1,), density).clone()
     if native_for(density.device):
         count = torch.empty(light.shape, dtype=torch.int32, device=density.device)

@@ -124,3 +124,17 @@ def expect(
     if like is not None and tensor.device != like.device:
         raise ValueError(f"{operator}: {name} is on {tensor.device}, expected {like.device}")
     return tensor.contiguous()
+
+
+def expect_runs(operator: str, offsets: Tensor, rays: int, samples: int, like: Tensor) -> Tensor:
+    """`offsets` [R + 1] (any R for `rays` -1), checked to rise from 0 to the number of samples.
+
+    On a GPU the values are not looked at: that would wait for everything queued before.
+    """
+    offsets = expect(operator, "offsets", offsets, (rays + 1 if rays >= 0 else -1,), like, torch.int64)
+    if offsets.device.type != "cpu":
+        return offsets
+    runs = offsets.numpy()
+    if not (len(runs) and runs[0] == 0 and runs[-1] == samples and (runs[1:] >= runs[:-1]).all()):
+        raise ValueError(f"{operator}: offsets do not rise from 0 to {samples}, the number of samples")
+    return offsets

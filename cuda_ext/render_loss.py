@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from .composite import composite, visible
-from .engine import expect, launch, native_for
+from .engine import expect, expect_runs, launch, native_for
 from .mlp import MAX_WIDTH, mlp, weight_count
 
 
@@ -72,7 +72,7 @@ def render_loss(
     weights = expect("render_loss", "weights", weights, (weight_count(widths),), features)
     start = expect("render_loss", "start", start, (samples,), features)
     end = expect("render_loss", "end", end, (samples,), features)
-    offsets = expect("render_loss", "offsets", offsets, (rays + 1,), features, torch.int64)
+    offsets = expect_runs("render_loss", offsets, rays, samples, features)
     wanted = expect("render_loss", "wanted", wanted, (rays, 3), features)
     background = expect("render_loss", "background", background, (rays, 3), features)
     if widths[0] != channels - 1 + harmonics.shape[1] or widths[-1] != 3:

@@ -22,7 +22,8 @@ from .views import Capture
 REPORT_STEPS = 16
 _GRID_STEPS = 32  # between two updates of the occupancy grid
 _WARM_STEPS, _FIRST_BATCH = 512, 0.2
-_MIN_RAYS, _MAX_RAYS = 64, 1 << 15
+_MIN_RAYS, _MAX_RAYS = 64, 1 << 14
+_BLOCK = 1 << 15  # pixels drawn at a time: many small tensors' overhead is paid once
 
 
 @dataclass(frozen=True)
@@ -33,19 +34,49 @@ class FitOptions:
     near: float = 0.0
 
 
-class PixelSource:
-    """Random training pixels: rays, colours and what lies behind them."""
+class PixelCursor:
+    """Where a fit stands in its random sequence of pixels, as two numbers' worth of state."""
 
-    def __init__(self, capture: Capture, generator: torch.Generator) -> None:
-        self.views, self.background, self.generator = capture.train, capture.background, generator
+    def __init__(self, seed: int) -> None:
+        self.generator = torch.Generator().manual_seed(seed)
+        self.mark = self.generator.get_state()  # before the block at hand was drawn
+        self.position = _BLOCK  # in that block; its end: draw another
+
+    def tensors(self) -> dict[str, Tensor]:
+        """For a checkpoint."""
+        return {"mark": self.mark, "position": torch.tensor([self.position])}
+
+    def load(self, tensors: dict[str, Tensor]) -> None:
+        """Continue from `tensors()`."""
+        self.mark, self.position = tensors["mark"], int(tensors["position"][0])
+
+
+class PixelSource:
+    """Random training pixels: rays, colours and what lies behind them, drawn in blocks."""
+
+    def __init__(self, capture: Capture, cursor: PixelCursor) -> None:
+        self.views, self.background, self.cursor = capture.train, capture.background, cursor
         size = self.views.cameras.size
         self.starts = self.views.starts
         self.uniform = bool((size == size[0]).all())
         self.total = int(size.prod(dim=1).sum())
+        self._block: tuple[Rays, Tensor, Tensor, Tensor] | None = None
 
-    def draw(self, count: int) -> tuple[Rays, Tensor, Tensor]:
-        """`count` rays, their colours [R, 3] over the background, and the background [R, 3]."""
-        pixel = torch.randint(self.total, (count,), generator=self.generator)
+    def draw(self, count: int) -> tuple[Rays, Tensor, Tensor, Tensor]:
+        """`count` rays, their colours [R, 3] over the background, that background [R, 3], and jitter [R]."""
+        cursor = self.cursor
+        if cursor.position + count > _BLOCK:
+            cursor.mark, cursor.position, self._block = cursor.generator.get_state(), 0, None
+        if self._block is None:
+            cursor.generator.set_state(cursor.mark)
+            self._block = self._draw_block(cursor.generator)
+        part = slice(cursor.position, cursor.position + count)
+        cursor.position += count
+        rays, wanted, behind, jitter = self._block
+        return rays[part], wanted[part], behind[part], jitter[part]
+
+    def _draw_block(self, generator: torch.Generator) -> tuple[Rays, Tensor, Tensor, Tensor]:
+        pixel = torch.randint(self.total, (_BLOCK,), generator=generator)
         size = self.views.cameras.size
         if self.uniform:  # a division is cheaper than a search
             image = pixel.div(int(size[0].prod()), rounding_mode="floor")
@@ -55,14 +86,14 @@ class PixelSource:
         width = size[image, 0]
         rays = self.views.cameras.rays(image, place % width, place // width)
         rgba = self.views.pixels.index_select(0, pixel).float().div_(255)
-        behind = self._behind(count)
-        alpha = rgba[:, 3:]
-        return rays, rgba[:, :3] * alpha + behind * (1 - alpha), behind
+        behind = self._behind(generator)
+        wanted = torch.lerp(behind, rgba[:, :3], rgba[:, 3:])
+        return rays, wanted, behind, torch.rand(_BLOCK, generator=generator)
 
-    def _behind(self, count: int) -> Tensor:
+    def _behind(self, generator: torch.Generator) -> Tensor:
         if self.background == "random":
-            return torch.rand(count, 3, generator=self.generator)
-        return torch.full((count, 3), 1.0 if self.background == "white" else 0.0)
+            return torch.rand(_BLOCK, 3, generator=generator)
+        return torch.full((_BLOCK, 3), 1.0 if self.background == "white" else 0.0)
 
 
 class FitState:
@@ -71,6 +102,7 @@ class FitState:
     def __init__(self, field: Field, seed: int) -> None:
         self.field = field
         self.generator = torch.Generator().manual_seed(seed)
+        self.pixels = PixelCursor(seed + 1)
         self.step, self.elapsed, self.rays, self.loss = 0, 0.0, _MIN_RAYS, 0.0
         self.optimiser = Adam(field.parameter_groups())
         self.guard = NaNGuard(field, self.optimiser)
@@ -92,6 +124,7 @@ class FitState:
             ("field", self.field.state_dict()),
             ("adam", self.optimiser.state()),
             ("occupancy", self.field.occupancy.state()),
+            ("pixels", self.pixels.tensors()),
         ):
             found |= {f"{prefix}.{name}": tensor for name, tensor in part.items()}
         return found
@@ -109,6 +142,7 @@ class FitState:
         state = cls(field, 0)
         state.optimiser.load_state(part("adam"))
         field.occupancy.load_state(part("occupancy"))
+        state.pixels.load(part("pixels"))
         state.generator.set_state(tensors["generator"])
         step, state.elapsed, rays, state.loss, state.guard.rate = tensors["numbers"].tolist()
         state.step, state.rays = int(step), int(rays)
@@ -131,7 +165,7 @@ def fit_images(
     """
     options = options or FitOptions(near=capture.near)
     state = state or FitState(field, seed)
-    source = PixelSource(capture, state.generator)
+    source = PixelSource(capture, state.pixels)
     started = time.perf_counter() - state.elapsed
     while not budget.done(state.step, state.elapsed):
         fraction = budget.fraction(state.step, state.elapsed)
@@ -152,9 +186,9 @@ def fit_images(
 
 
 def _step(field: Field, source: PixelSource, state: FitState, options: FitOptions, rate: float) -> None:
-    rays, wanted, behind = source.draw(state.rays)
-    rays, wanted, behind = rays.to(field.device), wanted.to(field.device), behind.to(field.device)
-    jitter = torch.rand(len(rays), generator=state.generator).to(field.device)
+    drawn, *values = source.draw(state.rays)
+    rays = drawn.to(field.device)
+    wanted, behind, jitter = (value.to(field.device) for value in values)
     samples, x = march_rays(field, rays, jitter, options.near)
     if len(x):
         loss = pixel_loss(field, rays, samples, x, wanted, behind)

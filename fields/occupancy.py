@@ -122,14 +122,27 @@ class OccupancyGrid(nn.Module):
     @torch.no_grad()
     def rebuild(self, field: Field, generator: torch.Generator, looks: int = 2) -> None:
         """Set every bit anew from the field alone: after loading, converting or editing."""
-        cells = self.resolution**3
-        self._density = torch.zeros(cells, device=self.bits.device)
-        for _ in range(looks):
-            self._look(field, torch.arange(cells), generator)
-        occupied = self._density > _MIN_ALPHA / self.space.step
+        cells = torch.arange(self.resolution**3)
+        if field.kind == "sdf":
+            occupied = self._near_surface(field, cells)
+        else:
+            self._density = torch.zeros(len(cells), device=self.bits.device)
+            for _ in range(looks):
+                self._look(field, cells, generator)
+            occupied = self._density > _MIN_ALPHA / self.space.step
         g = self.resolution
         grown = nn.functional.max_pool3d(occupied.view(1, 1, g, g, g).float(), 3, stride=1, padding=1)
         self.bits.copy_(pack_bits(grown.reshape(-1) > 0))
+
+    def _near_surface(self, field: Field, cells: Tensor) -> Tensor:
+        """Cells [N] that a signed distance field's surface may cross: one look at each centre tells."""
+        middle = torch.full((1, 3), 0.5)
+        found = []
+        for part in cells.split(_CHUNK):
+            x = self.cell_positions(part, middle).to(self.bits.device)
+            reach = (self.space.bounds[1] - self.space.bounds[0]).norm() / (2 * self.resolution)
+            found.append(field.sdf(x).abs() < reach.to(x.device) + 6 * field.beta)
+        return torch.cat(found)
 
     def state(self) -> dict[str, Tensor]:
         """What `update` remembers, for a resumable checkpoint."""

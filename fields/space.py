@@ -47,10 +47,16 @@ class Space:
     def unbounded(self) -> bool:
         return self.contraction == "unbounded"
 
+    @cached_property
+    def _to_box(self) -> Tensor:
+        """Shift and scale [2, 3] from scene positions to box coordinates."""
+        scale = 1 / (self.bounds[1] - self.bounds[0])
+        return torch.stack([-self.bounds[0] * scale, scale])
+
     def to_unit(self, x: Tensor) -> Tensor:
         """Scene positions [..., 3] -> unit cube; outside the box of a bounded space it leaves [0, 1]."""
-        low, high = self.bounds.to(x.device)
-        u = (x - low) / (high - low)
+        shift, scale = self._to_box.to(x.device)
+        u = torch.addcmul(shift, x, scale)
         return contract(u) if self.unbounded else u
 
     def to_scene(self, u: Tensor) -> Tensor:

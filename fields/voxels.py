@@ -25,7 +25,7 @@ def cells_around(vertices: Tensor, cells: int) -> Tensor:
 
 
 def vertices_in(occupied: Tensor, cells: int) -> Tensor:
-    """Vertices [V, 3] (x, y, z), on a grid of `cells` along an axis, of `occupied` voxels with their border."""
+    """Vertices [V, 3] (x, y, z), on a grid of `cells` along an axis, in or on `occupied` voxels."""
     coarse, device = occupied.shape[0], occupied.device
     vertex = torch.arange(cells + 1, device=device)
     # A fine vertex on a face of a coarse voxel belongs to both neighbours.

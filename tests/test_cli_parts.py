@@ -32,9 +32,7 @@ from fields.progress import Progress
 from fields.space import Space
 
 
-@pytest.mark.parametrize(
-    ("text", "seconds"), [("60s", 60), ("5m", 300), ("1.5h", 5400), ("7", 7), (" 2s ", 2)]
-)
+@pytest.mark.parametrize(("text", "seconds"), [("60s", 60), ("5m", 300), ("1.5h", 5400), ("7", 7), (" 2s ", 2)])
 def test_durations_are_read(text: str, seconds: float) -> None:
     assert parsing.duration(text) == seconds
 
@@ -164,9 +162,7 @@ def test_path_cameras_look_at_the_centre_with_the_horizon_level(path: str) -> No
     centre = torch.tensor(view.centre)
     forward = -cameras.camera_to_world[:, :, 2]
     assert torch.allclose(cameras.origins + 4.0 * forward, centre.expand(7, 3), atol=1e-4)
-    assert cameras.camera_to_world[:, 2, 0].abs().max() < 1e-5 and bool(
-        (cameras.camera_to_world[:, 2, 1] > 0).all()
-    )
+    assert cameras.camera_to_world[:, 2, 0].abs().max() < 1e-5 and bool((cameras.camera_to_world[:, 2, 1] > 0).all())
     assert torch.allclose(cameras.focal, torch.tensor(36.0))
 
 
@@ -237,9 +233,7 @@ def test_report_escapes_text_and_needs_nothing_from_outside() -> None:
 
 def test_timing_takes_turns_and_reports_one_part() -> None:
     order: list[str] = []
-    contest = Contest(
-        "sum", "n=1", lambda: order.append("ours"), "python", lambda: order.append("theirs"), 1, 4
-    )
+    contest = Contest("sum", "n=1", lambda: order.append("ours"), "python", lambda: order.append("theirs"), 1, 4)
     row = measure(contest, 3)
     assert order == ["ours", "theirs"] * 4
     assert row.ratio > 0 and row.spread >= 0 and row.baseline == "python"

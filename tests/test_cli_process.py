@@ -26,18 +26,14 @@ def _environment(**more: str) -> dict[str, str]:
 
 def test_help_is_shown_within_a_second_of_work() -> None:
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    done = subprocess.run(
-        [*COMMAND, "--help"], env=_environment(), capture_output=True, text=True, check=True
-    )
+    done = subprocess.run([*COMMAND, "--help"], env=_environment(), capture_output=True, text=True, check=True)
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     assert "convert" in done.stdout and "demo" in done.stdout
     assert after.ru_utime - before.ru_utime + after.ru_stime - before.ru_stime < 1.0
 
 
 def test_importing_the_command_line_loads_no_torch() -> None:
-    code = (
-        "import app.cli, sys; app.cli.build(); sys.exit('torch' in sys.modules or 'trimesh' in sys.modules)"
-    )
+    code = "import app.cli, sys; app.cli.build(); sys.exit('torch' in sys.modules or 'trimesh' in sys.modules)"
     subprocess.run([sys.executable, "-c", code], env=_environment(), check=True)
 
 
@@ -87,9 +83,7 @@ def test_interrupted_fit_leaves_a_state_to_go_on_from(tmp_path: Path) -> None:
         "--time",
         "10m",
     ]
-    with subprocess.Popen(
-        words, env=_environment(), stderr=subprocess.PIPE, stdout=subprocess.DEVNULL
-    ) as process:
+    with subprocess.Popen(words, env=_environment(), stderr=subprocess.PIPE, stdout=subprocess.DEVNULL) as process:
         assert process.stderr is not None
         process.stderr.readline()  # the first report of the fit
         process.send_signal(signal.SIGINT)
@@ -98,9 +92,7 @@ def test_interrupted_fit_leaves_a_state_to_go_on_from(tmp_path: Path) -> None:
     with RunFolder(tmp_path / "run", resume=True) as folder:
         state, record = folder.load_state(), folder.read_record()
     assert state is not None and record is not None and record["status"] == "interrupted"
-    resumed = run(
-        "fit", tiny_capture(), "--out", tmp_path / "run", "--resume", "--steps", state.step + 8, "--json"
-    )
+    resumed = run("fit", tiny_capture(), "--out", tmp_path / "run", "--resume", "--steps", state.step + 8, "--json")
     assert resumed.code == 0 and resumed.json["steps"] == state.step + 8
 
 
@@ -124,9 +116,7 @@ def _failing(error: BaseException) -> object:
 
 
 @pytest.mark.parametrize("error", [RuntimeError("boom\nsecond line"), KeyError("lost"), ZeroDivisionError()])
-def test_bug_is_one_line_and_a_traceback_only_on_demand(
-    error: Exception, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_bug_is_one_line_and_a_traceback_only_on_demand(error: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("app.doctor.examine", _failing(error))
     plain, debug = run("doctor"), run("doctor", "--debug")
     assert plain.code == debug.code == 70
@@ -138,9 +128,7 @@ def test_bug_is_one_line_and_a_traceback_only_on_demand(
     (KeyboardInterrupt(), 130), (UserError("E-NAN-FIT", "diverged"), 7),
     (UserError("E-LIMIT-GRID", "too large"), 5), (MemoryError(), 5), (BrokenPipeError(), 0),
 ])  # fmt: skip
-def test_every_end_has_its_exit_code(
-    error: BaseException, code: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_every_end_has_its_exit_code(error: BaseException, code: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("app.doctor.examine", _failing(error))
     monkeypatch.setattr("app.cli.silence", lambda stream: None)
     outcome = run("doctor")

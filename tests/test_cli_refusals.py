@@ -118,17 +118,14 @@ def _furnish(place: Path) -> None:
     (place / "box" / "letter.txt").write_text("dear reader")
     (place / "flat.glb").write_text("not a mesh")
     (place / "evil.json").write_text("!!python/object/apply:os.mkdir ['canary']")
-    (place / "tetra.obj").write_text(
-        "v 0 0 0\nv 1 0 0\nv 0 1 0\nv 0 0 1\nf 1 3 2\nf 1 2 4\nf 2 3 4\nf 1 4 3\n"
-    )
+    (place / "tetra.obj").write_text("v 0 0 0\nv 1 0 0\nv 0 1 0\nv 0 0 1\nf 1 3 2\nf 1 2 4\nf 2 3 4\nf 1 4 3\n")
     save_tensors(place / "state.safetensors", {"x": torch.zeros(1)}, {"type": "state"})
     shutil.copytree(tiny_run(), place / "run", ignore=shutil.ignore_patterns("state-*"))
 
 
 def _content(place: Path) -> dict[str, bytes]:
     return {
-        str(path.relative_to(place)): path.read_bytes() if path.is_file() else b""
-        for path in sorted(place.rglob("*"))
+        str(path.relative_to(place)): path.read_bytes() if path.is_file() else b"" for path in sorted(place.rglob("*"))
     }
 
 

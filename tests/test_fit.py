@@ -11,7 +11,7 @@ from fields.distill import cameras_around, distill
 from fields.errors import UserError
 from fields.field import Field
 from fields.field_file import load_field_with_notes, save_field
-from fields.fit import FitState, PixelSource, fit_images
+from fields.fit import FitState, PixelCursor, PixelSource, fit_images
 from fields.guard import NaNGuard
 from fields.render import render_rays, render_view
 from fields.space import Space
@@ -125,8 +125,7 @@ def test_cameras_round_a_field_see_it(fitted: Field) -> None:
 
 
 def test_pixels_over_random_background_are_composited(capture: Capture) -> None:
-    source = PixelSource(capture, torch.Generator().manual_seed(0))
-    rays, color, behind = source.draw(2000)
+    rays, color, behind, _ = PixelSource(capture, PixelCursor(0)).draw(2000)
     empty = (color == behind).all(dim=1)
     assert 0.2 < float(empty.float().mean()) < 0.95
     assert torch.allclose(rays.directions.norm(dim=1), torch.ones(2000), atol=1e-5)

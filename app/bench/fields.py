@@ -46,9 +46,7 @@ def render_contests(field: Field | None = None) -> list[Contest]:
     found = []
     for side, name in _FRAMES:
         work = _rendering(field, side)
-        found.append(
-            Contest(f"render {name}", f"{field.name}, {side}x{side}", work, REFERENCE, referenced(work))
-        )
+        found.append(Contest(f"render {name}", f"{field.name}, {side}x{side}", work, REFERENCE, referenced(work)))
     return found
 
 

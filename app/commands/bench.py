@@ -24,12 +24,8 @@ def register(app: typer.Typer) -> None:
 
 def bench(
     subject: Annotated[str, typer.Argument(help="kernels, fit, render or convert.")],
-    field: Annotated[
-        str | None, typer.Option(help="Run folder or field file to render, for bench render.")
-    ] = None,
-    repeat: Annotated[
-        int, typer.Option(help="Runs of each, taken in turn with the baseline's.", min=1, max=1000)
-    ] = 5,
+    field: Annotated[str | None, typer.Option(help="Run folder or field file to render, for bench render.")] = None,
+    repeat: Annotated[int, typer.Option(help="Runs of each, taken in turn with the baseline's.", min=1, max=1000)] = 5,
     only: Annotated[str, typer.Option(help="Only rows whose name or configuration has this in it.")] = "",
     json_to: JsonTo = None,
 ) -> None:

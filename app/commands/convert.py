@@ -27,21 +27,15 @@ def convert(
     kind: Annotated[str | None, typer.Option(help="density or sdf; the teacher's by default.")] = None,
     preset: Annotated[str, typer.Option(help="tiny, small or paper.")] = "small",
     time: Annotated[str | None, typer.Option(help="How long to distil, such as 60s or 5m.")] = None,
-    steps: Annotated[
-        int | None, typer.Option(help="How many steps to distil.", min=1, max=10_000_000)
-    ] = None,
+    steps: Annotated[int | None, typer.Option(help="How many steps to distil.", min=1, max=10_000_000)] = None,
     setting: Annotated[
         list[str] | None,
-        typer.Option(
-            "--set", metavar="KEY=VALUE", help="A setting of the backend; may be given several times."
-        ),
+        typer.Option("--set", metavar="KEY=VALUE", help="A setting of the backend; may be given several times."),
     ] = None,
     against: Annotated[
         str | None, typer.Option(metavar="SOURCE", help="Capture whose test photos both are compared with.")
     ] = None,
-    report: Annotated[
-        str | None, typer.Option(metavar="DIR", help="Folder for report.json and report.html.")
-    ] = None,
+    report: Annotated[str | None, typer.Option(metavar="DIR", help="Folder for report.json and report.html.")] = None,
     seed: Seed = 0,
     device: Device = "auto",
     force: Force = False,
@@ -96,10 +90,7 @@ def _summary(console: Console, document: dict[str, Any], target: Path) -> None:
         f"{100 * close['depth']:.2f} % of the diagonal, fog {document['fog']:.4f}"
     )
     if photos:
-        console.say(
-            f"against photos: teacher {photos['teacher_psnr']:.2f} dB, "
-            f"student {photos['student_psnr']:.2f} dB"
-        )
+        console.say(f"against photos: teacher {photos['teacher_psnr']:.2f} dB, student {photos['student_psnr']:.2f} dB")
     teacher, student = document["teacher"], document["student"]
     console.say(
         f"{teacher['bytes'] / 2**20:.1f} → {student['bytes'] / 2**20:.1f} MiB, "

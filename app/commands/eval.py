@@ -20,13 +20,9 @@ def evaluate(
     field: Annotated[str, typer.Argument(help="Run folder or field file.")],
     source: Annotated[str, typer.Argument(help="Capture folder, mesh file, or the word sample.")],
     split: Annotated[str, typer.Option(help="train, test or val.")] = "test",
-    resolution: Annotated[
-        int, typer.Option(help="Cells along the longest side, for meshes.", min=8, max=1024)
-    ] = 256,
+    resolution: Annotated[int, typer.Option(help="Cells along the longest side, for meshes.", min=8, max=1024)] = 256,
     downscale: Annotated[int, typer.Option(help="Reduce photos by this factor.", min=1, max=64)] = 1,
-    bounds: Annotated[
-        str | None, typer.Option(help="Scene box x0,y0,z0,x1,y1,z1 in place of the one found.")
-    ] = None,
+    bounds: Annotated[str | None, typer.Option(help="Scene box x0,y0,z0,x1,y1,z1 in place of the one found.")] = None,
     device: Device = "auto",
     json_to: JsonTo = None,
 ) -> None:

@@ -26,19 +26,13 @@ def register(app: typer.Typer) -> None:
 
 
 def fit(
-    source: Annotated[
-        str, typer.Argument(help="Capture folder of any layout, mesh file, or the word sample.")
-    ],
+    source: Annotated[str, typer.Argument(help="Capture folder of any layout, mesh file, or the word sample.")],
     out: Annotated[str, typer.Option(help="Run folder to make.")],
     backend: Annotated[
         str | None,
-        typer.Option(
-            help="Representation, hash by default; several are joined by +. fieldscape doctor lists them."
-        ),
+        typer.Option(help="Representation, hash by default; several are joined by +. fieldscape doctor lists them."),
     ] = None,
-    kind: Annotated[
-        str | None, typer.Option(help="density or sdf; by default what suits the source.")
-    ] = None,
+    kind: Annotated[str | None, typer.Option(help="density or sdf; by default what suits the source.")] = None,
     preset: Annotated[str | None, typer.Option(help="tiny, small (default) or paper.")] = None,
     time: Annotated[str | None, typer.Option(help="How long to fit, such as 60s or 5m.")] = None,
     steps: Annotated[int | None, typer.Option(help="How many steps to fit.", min=1, max=10_000_000)] = None,
@@ -46,13 +40,9 @@ def fit(
     device: Device = "auto",
     setting: Annotated[
         list[str] | None,
-        typer.Option(
-            "--set", metavar="KEY=VALUE", help="A setting of the backend; may be given several times."
-        ),
+        typer.Option("--set", metavar="KEY=VALUE", help="A setting of the backend; may be given several times."),
     ] = None,
-    bounds: Annotated[
-        str | None, typer.Option(help="Scene box x0,y0,z0,x1,y1,z1 in place of the one found.")
-    ] = None,
+    bounds: Annotated[str | None, typer.Option(help="Scene box x0,y0,z0,x1,y1,z1 in place of the one found.")] = None,
     downscale: Annotated[int, typer.Option(help="Reduce photos by this factor.", min=1, max=64)] = 1,
     allow_missing: Annotated[
         bool, typer.Option("--allow-missing", help="Go on without photos that are listed but absent.")
@@ -154,11 +144,7 @@ def _plan(settings: FitSettings) -> list[str]:
     from ..hardware import native_level
 
     level, reason = native_level()
-    where = (
-        f"{settings.device}, {torch.get_num_threads()} threads"
-        if settings.device == "cpu"
-        else settings.device
-    )
+    where = f"{settings.device}, {torch.get_num_threads()} threads" if settings.device == "cpu" else settings.device
     kernels = f"native kernels ({level})" if level else f"NO native kernels ({reason}): 10 to 50 times slower"
     budget = settings.budget
     limit = " or ".join(

@@ -23,19 +23,13 @@ def mesh(
     field: Annotated[str, typer.Argument(help="Run folder or field file.")],
     out: Annotated[str, typer.Option(help="Mesh to write: .glb, .obj, .ply or .stl.")],
     resolution: Annotated[int, typer.Option(help="Cells along the longest side.", min=8, max=1024)] = 256,
-    level: Annotated[
-        str, typer.Option(help="auto, or the density (distance for sdf) at the surface.")
-    ] = "auto",
+    level: Annotated[str, typer.Option(help="auto, or the density (distance for sdf) at the surface.")] = "auto",
     color: Annotated[str, typer.Option(help="vertex or none.")] = "vertex",
-    simplify: Annotated[
-        int | None, typer.Option(help="Reduce to about this many faces.", min=4, max=10**8)
-    ] = None,
+    simplify: Annotated[int | None, typer.Option(help="Reduce to about this many faces.", min=4, max=10**8)] = None,
     crop: Annotated[str | None, typer.Option(help="Only this box: x0,y0,z0,x1,y1,z1.")] = None,
     keep_largest: Annotated[
         bool,
-        typer.Option(
-            "--keep-largest", help="Drop parts with less than a hundredth of the largest one's area."
-        ),
+        typer.Option("--keep-largest", help="Drop parts with less than a hundredth of the largest one's area."),
     ] = False,
     device: Device = "auto",
     force: Force = False,

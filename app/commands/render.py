@@ -63,9 +63,7 @@ def render(
     target = _target(out, force)
     check_apart(target, field)
     opened = open_field(field, pick_device(device))
-    shots = (
-        shots_of(cameras, pixels) if cameras else shots_along(path or "orbit", opened.view, frames, pixels)
-    )
+    shots = shots_of(cameras, pixels) if cameras else shots_along(path or "orbit", opened.view, frames, pixels)
     if background is not None:
         shots = replace(shots, background=background)
     sink = _sink(target, fps, shots, str(opened.notes.get("source", "")))

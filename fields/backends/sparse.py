@@ -17,7 +17,7 @@ from .base import Backend
 
 _EMPTY = -10.0  # log-density where no vertex is
 _PRUNE_BELOW = 0.05  # opacity of a voxel; kept ones keep their neighbours, so thin structures lose nothing
-_MOMENTS = (0.15, 0.35, 0.6, 0.8)  # fractions of a run at which vertices are pruned and voxels halved
+_MOMENTS = (0.15, 0.3, 0.45, 0.7)  # fractions of a run at which vertices are pruned and voxels halved
 _DENSITY_SCALE, _DISTANCE_SCALE = 5.0, 0.1  # channel 0 per unit of a value: one rate then suits all channels
 _RATE = 5e-2
 _ABSOLUTE = 1e-9  # keeps the square root of a total variation differentiable at zero
@@ -29,7 +29,7 @@ class SparseConfig:
 
     start: int = 64
     resolution: int = 128
-    limit: int = 600_000
+    limit: int = 800_000
     degree: int = 3
     variation_density: float = 1e-5
     variation_color: float = 1e-4
@@ -113,19 +113,25 @@ class SparseBackend(Backend):
         if stage <= int(self.stage):
             return False
         self.stage.fill_(stage)
-        self._refine(min(self.config.resolution, self.config.start * 2**stage))
+        self._refine(min(self.config.resolution, 2 * self.cells))
         return True
 
     @torch.no_grad()
     def _refine(self, cells: int) -> None:
-        """Keep the voxels that touch a vertex worth keeping, as finely as `cells` and the limit allow."""
+        """Keep the voxels that touch a vertex worth keeping, as `cells` along an axis if the limit allows.
+
+        Otherwise their number stays, to be doubled when more have been pruned: the vertices of a grid twice as
+        fine contain the old ones, so that nothing changes, where any other grid would blur.
+        """
         log_thickness = self.values[:, 0] * self.scale[0] - math.log(self.cells)  # of one voxel
         kept = self.vertices[(log_thickness > math.log(_PRUNE_BELOW)) | self.whole.bool()]
         occupied = cells_around(kept, self.cells)
+        if self.whole:
+            fitting = (int(self.config.limit ** (1 / 3)) - 1) // 8 * 8
+            cells = max(self.cells, min(cells, fitting))
         vertices = vertices_in(occupied, cells)
-        while len(vertices) > self.config.limit and cells > self.cells:
-            shrunk = int(cells * (self.config.limit / len(vertices)) ** (1 / 3)) // 8 * 8
-            cells = max(self.cells, min(cells - 8, shrunk))
+        if len(vertices) > self.config.limit:
+            cells = self.cells
             vertices = vertices_in(occupied, cells)
         values = sparse_lookup(self.index, self.values, vertices.float() / cells, self._empty / self.scale)
         self._replace(vertices, values, cells)
