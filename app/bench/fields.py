@@ -19,7 +19,7 @@ from .timing import Contest, Work
 
 _PHOTOS, _SIDE = 24, 100
 _WARM_STEPS = 256
-_OURS, _THEIRS = 64, 4  # steps in one timed run
+_OURS, _THEIRS = 32, 2  # steps in one timed run
 _FRAMES = ((400, "frame"), (128, "preview"))
 
 

@@ -27,7 +27,7 @@ _ABSOLUTE = 1e-9  # keeps the square root of a total variation differentiable at
 class SparseConfig:
     """Voxels along an axis at the start and at the end, vertices at most, weights of the total variation."""
 
-    start: int = 64
+    start: int = 32
     resolution: int = 128
     limit: int = 800_000
     degree: int = 3
