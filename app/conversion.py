@@ -12,12 +12,13 @@ from fields.budget import Budget
 from fields.cameras import Cameras
 from fields.distill import distill
 from fields.errors import UserError
-from fields.field import Field, Kind
+from fields.field import Field
 from fields.field_file import field_header, save_field
 from fields.progress import Progress
 from fields.run_folder import RunFolder
 from fields.safeio import write_bytes, write_json
 from fields.views import Capture
+from fields.volume import Kind
 
 from . import report
 from .comparison import Comparison, Look, compare_fields, comparison_shots, error_limit

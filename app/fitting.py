@@ -13,13 +13,14 @@ import torch
 
 from fields.budget import Budget
 from fields.errors import UserError
-from fields.field import Field, Kind
+from fields.field import Field
 from fields.field_file import field_header
 from fields.fit import FitState, fit_images
 from fields.fit_sdf import fit_sdf
 from fields.progress import Progress
 from fields.run_folder import RunFolder
 from fields.space import Space
+from fields.volume import Kind
 
 from .evaluation import against_photos, spread_index
 from .record import Record
@@ -28,7 +29,8 @@ from .viewpoint import of_capture
 
 KINDS = ("density", "sdf")
 DEFAULT_SECONDS = 60.0
-_STATE_SECONDS = 20.0
+_STATE_SECONDS = 20.0  # of work between two states
+_STATE_SHARE = 0.03  # of the time that saving them may take: large fields on slow disks are saved less often
 _TEST_VIEWS = 4
 
 
@@ -127,7 +129,8 @@ def fit_run(
 ) -> Generator[Progress, None, dict[str, Any]]:
     """Fit into a run folder; the return value is its record.
 
-    A state is stored every 20 seconds of work, and when the generator is closed before its end.
+    A state is stored every 20 seconds of work, and when the generator is closed before its end. A finished
+    run keeps its last one, so that it can go on with a longer budget.
 
     Raises:
         UserError: before the folder is made, for settings that do not fit; `E-ENV-LOCK`, `E-NAN-FIT`.
@@ -168,7 +171,7 @@ class _Run:
                 self.source.mesh.sample(1, torch.Generator())
         with self.record.phase("fit"):
             yield from self._fit(settings)
-        self._save_state("done")
+        self._save_state("running")
         with self.record.phase("evaluate"):
             metrics = yield from self._measure()
         path = self.folder.save_field(dict(self.field.state_dict()), field_header(self.field, self.notes))
@@ -183,12 +186,14 @@ class _Run:
         return document
 
     def _fit(self, settings: FitSettings) -> Generator[Progress, None, None]:
-        saved, meter = time.monotonic(), _RayMeter(self.state)
+        due, meter = time.monotonic() + _STATE_SECONDS, _RayMeter(self.state)
         try:
             for progress in fit_steps(self.field, self.source, settings, self.state):
-                if time.monotonic() - saved > _STATE_SECONDS:
+                start = time.monotonic()
+                if start >= due:
                     self._save_state("running")
                     saved = time.monotonic()
+                    due = saved + max(_STATE_SECONDS, (saved - start) / _STATE_SHARE)
                 yield meter.seen(progress)
         except GeneratorExit:
             self._save_state("interrupted")

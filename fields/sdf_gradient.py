@@ -5,12 +5,12 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from .field import Field
+from .volume import Volume
 
 _TETRAHEDRON = ((1.0, -1.0, -1.0), (-1.0, -1.0, 1.0), (-1.0, 1.0, -1.0), (1.0, 1.0, 1.0))
 
 
-def sdf_gradient(field: Field, x: Tensor, reach: float) -> Tensor:
+def sdf_gradient(field: Volume, x: Tensor, reach: float) -> Tensor:
     """Gradient [N, 3] of the distance at x [N, 3] from four values around each, differentiable in the field.
 
     `reach`, scene units along each axis, should be about half a grid cell or more: differences of float32

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from .field import Field
+from .volume import Volume
 
 _CLAY = (0.66, 0.58, 0.50)  # linear
 _AMBIENT, _KEY, _SKY, _GROUND, _HEAD = 0.5, 0.85, (0.62, 0.68, 0.78), (0.32, 0.28, 0.25), 0.22
@@ -22,7 +22,7 @@ _CHUNK = 1 << 16
 
 
 @torch.no_grad()
-def shade_clay(field: Field, x: Tensor, normals: Tensor, directions: Tensor) -> Tensor:
+def shade_clay(field: Volume, x: Tensor, normals: Tensor, directions: Tensor) -> Tensor:
     """sRGB colours [N, 3] of surface points x [N, 3] with unit normals, seen along unit directions [N, 3]."""
     parts = [
         _shade(field, *part)
@@ -31,7 +31,7 @@ def shade_clay(field: Field, x: Tensor, normals: Tensor, directions: Tensor) -> 
     return torch.cat(parts) if parts else torch.zeros_like(x)
 
 
-def _shade(field: Field, x: Tensor, normals: Tensor, directions: Tensor) -> Tensor:
+def _shade(field: Volume, x: Tensor, normals: Tensor, directions: Tensor) -> Tensor:
     key = normalize(x.new_tensor(_KEY_DIRECTION), dim=0)
     lit = (normals @ key).clamp_min(0)
     lit = lit * soft_shadow(field, x, normals, key)
@@ -45,7 +45,7 @@ def _shade(field: Field, x: Tensor, normals: Tensor, directions: Tensor) -> Tens
     return linear_to_srgb(light * x.new_tensor(_CLAY) + gloss[:, None])
 
 
-def occlusion(field: Field, x: Tensor, normals: Tensor) -> Tensor:
+def occlusion(field: Volume, x: Tensor, normals: Tensor) -> Tensor:
     """How open the surface is [N] in (0, 1]: distances along the normal against those of a plane.
 
     Five values at growing heights, the near ones counting most (Evans 2006, "Fast approximations for
@@ -60,7 +60,7 @@ def occlusion(field: Field, x: Tensor, normals: Tensor) -> Tensor:
     return 1 - _OCCLUSION_STRENGTH * closed / total
 
 
-def soft_shadow(field: Field, x: Tensor, normals: Tensor, light: Tensor) -> Tensor:
+def soft_shadow(field: Volume, x: Tensor, normals: Tensor, light: Tensor) -> Tensor:
     """Share [N] of a distant light that reaches x: the narrowest angle on the way to `light` [3], in [0, 1].
 
     Sphere tracing towards the light keeps the least distance over way travelled (Quilez 2010, "Free penumbra

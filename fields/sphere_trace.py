@@ -11,9 +11,9 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from .cameras import Cameras, Rays
-from .field import Field
 from .sdf_gradient import sdf_gradient
 from .shading import shade_clay
+from .volume import Volume
 
 # A fitted distance is not exact: strides are shorter than it says, and crossings are found afterwards.
 _STEP_SHARE = 0.9
@@ -38,7 +38,7 @@ class Hit:
 
 
 @torch.no_grad()
-def sphere_trace(field: Field, rays: Rays, *, near: float = 0.0, normals: bool = True) -> Hit:
+def sphere_trace(field: Volume, rays: Rays, *, near: float = 0.0, normals: bool = True) -> Hit:
     """First crossing of every ray into the inside of a field of kind `sdf`.
 
     Rays stride by the distance until they are close, or inside: then the crossing is bisected, so that an
@@ -55,7 +55,7 @@ def sphere_trace(field: Field, rays: Rays, *, near: float = 0.0, normals: bool =
     return Hit(*[torch.cat([getattr(part, name) for part in parts]) for name in ("t", "hit", "x", "normals")])
 
 
-def _trace(field: Field, rays: Rays, near: float, normals: bool) -> Hit:
+def _trace(field: Volume, rays: Rays, near: float, normals: bool) -> Hit:
     t, end = field.space.clip(rays.origins, rays.directions, near)
     hit = torch.zeros_like(t, dtype=torch.bool)
     before = t.clone()
@@ -81,7 +81,7 @@ def _trace(field: Field, rays: Rays, near: float, normals: bool) -> Hit:
     return Hit(t, hit, x, n)
 
 
-def _normals(field: Field, x: Tensor) -> Tensor:
+def _normals(field: Volume, x: Tensor) -> Tensor:
     """Unit normals [K, 3] over about a grid cell: the exact gradient also shows single rough cells."""
     reach = _NORMAL_REACH * field.space.step
     parts = [sdf_gradient(field, part, reach) for part in x.split(_CHUNK_RAYS // 4)]
@@ -93,7 +93,7 @@ def _along(rays: Rays, t: Tensor, index: Tensor) -> Tensor:
     return rays.origins[index] + t[index, None] * rays.directions[index]
 
 
-def _bisect(field: Field, rays: Rays, outside: Tensor, inside: Tensor, index: Tensor) -> Tensor:
+def _bisect(field: Volume, rays: Rays, outside: Tensor, inside: Tensor, index: Tensor) -> Tensor:
     """Crossings [K] between distances `outside` [K] and `inside` [K] along the rays of index [K].
 
     Rays that arrived without crossing keep `inside`, which is within tolerance of the surface.
@@ -107,7 +107,7 @@ def _bisect(field: Field, rays: Rays, outside: Tensor, inside: Tensor, index: Te
 
 
 def render_sdf_view(
-    field: Field,
+    field: Volume,
     cameras: Cameras,
     index: int,
     *,
@@ -131,7 +131,7 @@ def render_sdf_view(
 
 
 @torch.no_grad()
-def _paint(field: Field, rays: Rays, hit: Hit, background: float, paint: Paint) -> Tensor:
+def _paint(field: Volume, rays: Rays, hit: Hit, background: float, paint: Paint) -> Tensor:
     """Colours [R, 3] of all rays over a grey background."""
     rgb = torch.full_like(rays.origins, background)
     seen = hit.hit.nonzero()[:, 0]

@@ -8,8 +8,9 @@ import torch
 from cuda_ext.render_loss import ClampedExp
 from fields.backends import BACKENDS
 from fields.errors import UserError
-from fields.field import Field, laplace_density
+from fields.field import Field
 from fields.space import Space
+from fields.volume import laplace_density
 
 BOX = torch.tensor([[-1.0, -1.0, -1.0], [1.0, 1.0, 1.0]])
 NAMES = [*BACKENDS, "hash+triplane"]

@@ -17,13 +17,14 @@ class Composition(Backend):
 
     def __init__(self, parts: Sequence[Backend]) -> None:
         super().__init__()
-        spaces = {(part.appearance, part.width) for part in parts}
+        spaces = {(part.feature_space, part.appearance, part.width) for part in parts}
         if len(spaces) != 1:
             raise ValueError(f"composition: feature spaces differ: {sorted(spaces)}")
         self.parts = nn.ModuleList(parts)
         self.config = tuple(part.config for part in parts)
         self.width = parts[0].width
         self.appearance = parts[0].appearance  # type: ignore[misc]
+        self.feature_space = parts[0].feature_space  # type: ignore[misc]
 
     def features(self, u: Tensor) -> Tensor:
         """Sum of the parts' features [N, 1 + A]."""

@@ -16,13 +16,13 @@ from torch import Tensor
 from cuda_ext import Adam, composite, quiet_torch
 from cuda_ext.render_loss import reached
 
-from .budget import Budget, decayed_rate
-from .cameras import Cameras, Rays, look_at
-from .field import Field
-from .guard import NaNGuard
-from .progress import Progress
-from .render import STOP_LIGHT, march_rays
-from .samples import Samples
+from ..budget import Budget, decayed_rate
+from ..cameras import Cameras, Rays, look_at
+from ..field import Field
+from ..guard import NaNGuard
+from ..progress import Progress
+from ..render import STOP_LIGHT, march_rays
+from ..samples import Samples
 
 REPORT_STEPS = 16
 _MIN_RAYS, _MAX_RAYS = 64, 1 << 14
