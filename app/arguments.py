@@ -16,6 +16,10 @@ JsonTo = Annotated[
     ),
 ]
 Device = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
+Engine = Annotated[
+    str | None,
+    typer.Option(help="What computes: native (default), or on a GPU tinycudann, nerfacc, tinycudann+nerfacc."),
+]
 Seed = Annotated[int, typer.Option(help="Equal seeds give equal results on one machine.", min=0, max=2**31 - 1)]
 Force = Annotated[bool, typer.Option("--force", help="Replace what is there already.")]
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import traceback
+import warnings
 from collections.abc import Sequence
 from importlib import import_module
 from typing import Any
@@ -51,6 +52,7 @@ def build() -> typer.Typer:
 def main(argv: Sequence[str] | None = None) -> None:
     """Run the command line and leave with its exit code (`fields.errors.ExitCode`)."""
     _prepare_streams()
+    warnings.formatwarning = _warning_line
     arguments, options = split_global(list(sys.argv[1:] if argv is None else argv))
     sys.exit(int(_run(arguments, options.json, options.debug)))
 
@@ -105,6 +107,11 @@ def _document(error: UserError) -> dict[str, Any]:
     if isinstance(error, UserErrors):
         found["problems"] = [_document(problem) for problem in error.problems]
     return found
+
+
+def _warning_line(message: Warning | str, *_: object, **__: object) -> str:
+    """A library's warning as people read it, without the place in the code that it came from."""
+    return f"warning: {message}\n"
 
 
 def _prepare_streams() -> None:

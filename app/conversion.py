@@ -1,240 +1,212 @@
-"""Converting a field into another representation or kind, with a report of what was lost."""
+"""Converting a field into another representation or kind: learnt, compared, written, and resumable at any moment."""
 
 from __future__ import annotations
 
 from collections.abc import Generator
-from dataclasses import asdict, dataclass
-from dataclasses import field as dataclass_field
+from contextlib import closing
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
+
+from torch import Tensor
 
 from fields.budget import Budget
-from fields.cameras import Cameras
-from fields.distill import distill
-from fields.errors import UserError
+from fields.distill import DistillOptions, DistillState, distill
 from fields.field import Field
 from fields.field_file import field_header, save_field
+from fields.fit import FitState, fit_images
 from fields.progress import Progress
 from fields.run_folder import RunFolder
-from fields.safeio import write_bytes, write_json
 from fields.views import Capture
-from fields.volume import Kind
+from fields.volume import Volume
 
-from . import report
-from .comparison import Comparison, Look, compare_fields, comparison_shots, error_limit
-from .fitting import DEFAULT_SECONDS, KINDS
+from .comparison import Comparison, Standpoints, compare_volumes, score, standpoints
+from .conversion_document import Facts, document_of, link_of
+from .conversion_plan import Company, Plan, new_student, plan_conversion
+from .conversion_state import (
+    DISTIL,
+    FINETUNE,
+    ConvertSettings,
+    Curve,
+    Saved,
+    Spent,
+    is_file,
+    load_stage,
+    remove_state,
+    save_stage,
+    settings_to_resume,
+    state_folder,
+)
 from .library import OpenField
-from .pictures import depth_picture, depth_range, error_map, heat
 from .record import Record
-from .viewpoint import of_capture, spiral
+from .saving import saved
+from .surfaces import surface_error, with_distances
+from .teachers import Teacher, teacher_of
+from .viewpoint import of_capture
 
-FIELD_SUFFIX = ".safetensors"
-_PICTURED = 4
-_CAMERAS = 256
-
-
-@dataclass(frozen=True)
-class ConvertSettings:
-    """What a field becomes; `kind` None keeps the teacher's."""
-
-    backend: str
-    kind: str | None = None
-    preset: str = "small"
-    settings: dict[str, Any] = dataclass_field(default_factory=dict)
-    seconds: float | None = None
-    steps: int | None = None
-    seed: int = 0
-
-    @property
-    def budget(self) -> Budget:
-        """Seconds, steps, or a minute without either."""
-        unlimited = self.seconds is None and self.steps is None
-        return Budget(DEFAULT_SECONDS if unlimited else self.seconds, self.steps)
-
-
-def new_student(teacher: Field, settings: ConvertSettings) -> Field:
-    """A field in the teacher's space, not trained yet.
-
-    Raises:
-        UserError: `E-USAGE-KIND`, `E-USAGE-BACKEND`, `E-USAGE-PRESET`, `E-USAGE-SET`.
-    """
-    kind = settings.kind or teacher.kind
-    if kind not in KINDS:
-        raise UserError("E-USAGE-KIND", "unknown kind of field", got=kind, expected=" ".join(KINDS), fix="choose one")
-    made = Field.create(
-        settings.backend,
-        teacher.space,
-        cast(Kind, kind),
-        preset=settings.preset,
-        settings=settings.settings,
-        seed=settings.seed,
-    )
-    return made.to(teacher.device)
+_FINETUNE_SEED = 1  # added to the conversion's own
 
 
 def convert(
-    teacher: OpenField,
+    teacher: Teacher | OpenField,
     settings: ConvertSettings,
     out: Path,
     *,
     force: bool = False,
-    against: Capture | None = None,
+    resume: bool = False,
+    company: Company | None = None,
 ) -> Generator[Progress, None, tuple[dict[str, Any], Comparison]]:
     """Distil the teacher into a new field at `out` and compare the two.
 
-    `out` is a field file (.safetensors), or a run folder. The return value is the document of
-    report.json and what the pictures are made from.
+    `out` is a field file (.safetensors), or a run folder. A state is stored now and then and when the generator is
+    closed before its end: in the run folder, or beside a field file in a folder that goes when all is done. With
+    `resume` the conversion begun there goes on; with a budget of steps it ends with the same bits. The return value
+    is the document of report.json and what the pictures are made from.
+
+    Raises:
+        UserError: what `plan_conversion` refuses, `E-USAGE-RESUME`, `E-USAGE-EXISTS`, `E-ENV-LOCK`, `E-NAN-FIT`.
     """
-    student = new_student(teacher.field, settings)
-    record = Record("convert", {"teacher": str(teacher.path), "convert": asdict(settings)}, str(teacher.field.device))
-    with record.phase("distil"):
-        cameras = against.train.cameras if against is not None else _cameras(teacher)
-        yield from distill(
-            teacher.field,
-            student,
-            settings.budget,
-            seed=settings.seed,
-            cameras=cameras,
-            near=teacher.view.near,
-        )
-    path = store(student, out, teacher.notes, record, force)
-    view = of_capture(against) if against is not None else teacher.view
-    shots, photos = comparison_shots(view, against)
-    with record.phase("compare"):
-        comparison = yield from compare_fields(teacher.field, student, shots, photos)
-    document = _document(teacher, student, path, record, comparison)
-    if path.parent == out:
-        write_json(
-            out / "run.json",
-            record.document(
+    known = teacher if isinstance(teacher, Teacher) else teacher_of(teacher)
+    plan = plan_conversion(known, settings, company)
+    if resume:
+        plan = replace(plan, settings=settings_to_resume(settings, plan.identity, out))
+    with RunFolder(state_folder(out), resume=resume, force=force) as folder:
+        found = yield from _Conversion(plan, folder, out, resume).go()
+    remove_state(folder.path)
+    return found
+
+
+class _Conversion:
+    """One conversion in its folder."""
+
+    def __init__(self, plan: Plan, folder: RunFolder, out: Path, resume: bool) -> None:
+        self.plan, self.folder, self.out = plan, folder, out
+        self.student = plan.student
+        before = folder.read_record() if resume else None
+        self.saved: Saved | None = load_stage(folder) if resume else None
+        self.curve = self.saved.curve if self.saved else Curve()
+        self.spent = self.saved.spent if self.saved else Spent(0, {}, "")
+        settings = {"teacher": str(plan.teacher.path), "convert": asdict(plan.settings), "identity": plan.identity}
+        self.record = Record("convert", settings, str(self.student.device), before)
+        self.record.values["skipped_states"] = list(self.saved.skipped) if self.saved else []
+
+    def go(self) -> Generator[Progress, None, tuple[dict[str, Any], Comparison]]:
+        plan = self.plan
+        self.folder.write_record(self.record.document(parameters=self.student.parameter_count))
+        with self.record.phase("distance"):
+            target, surface = yield from with_distances(plan.teacher, self.student.kind, plan.settings.preset)
+        if self.saved is None or self.saved.stage == DISTIL:
+            yield from self._distil(target)
+        yield from self._finetune()
+        self.record.values["seconds"] |= {name: round(value, 3) for name, value in self.spent.seconds.items()}
+        places = self._standpoints()
+        with self.record.phase("compare"):
+            comparison = yield from compare_volumes(plan.teacher.volume, self.student, places)
+        path = self._store(comparison)
+        if surface is not None:
+            with self.record.phase("meshes"):
+                surface |= yield from surface_error(plan.teacher, self.student, surface["level"])
+        baseline = None
+        if plan.company.baseline:
+            with self.record.phase("baseline"):
+                baseline = yield from self._baseline(target, places, comparison)
+        facts = Facts(plan, path, self.record, self.spent, self.curve, surface, baseline)
+        found = document_of(facts, comparison)
+        self._finish(path, comparison)
+        return found, comparison
+
+    def _distil(self, target: Volume) -> Generator[Progress, None, None]:
+        options = self.plan.options
+        if self.saved is None:
+            state = DistillState(target, self.student, options)
+        else:
+            state = DistillState.restore(target, self.student, options, self.saved.tensors)
+
+        def save(status: str) -> None:
+            self.spent = Spent(state.step, dict(state.seconds), state.start_method)
+            if state.step > 0:  # a closed-form start is not divided
+                self._save(DISTIL, state.step, state.tensors(), status)
+
+        steps = distill(target, self.student, self.plan.settings.budget, options=options, state=state)
+        with closing(saved(steps, save)) as reports:
+            for progress in reports:
+                self.curve.add(progress.seconds, progress.metrics.get("psnr", 0.0))
+                yield progress
+        save("running")
+
+    def _finetune(self) -> Generator[Progress, None, None]:
+        """Fit on to the training photos, where that is wanted."""
+        capture, budget = self.plan.company.against, self.plan.settings.finetune
+        seed = self.plan.settings.seed + _FINETUNE_SEED
+        if self.saved is not None and self.saved.stage == FINETUNE:
+            state = FitState.restore(self.student, self.saved.tensors)
+        elif budget is not None:
+            self.student.occupancy.remember(self.student)
+            state = FitState(self.student, seed)
+        if budget is None or capture is None:
+            return
+        before = self.spent
+
+        def save(status: str) -> None:
+            self.spent = before.with_finetune(state.step, state.elapsed)
+            self._save(FINETUNE, before.steps + state.step, state.tensors(), status)
+
+        with closing(saved(fit_images(self.student, capture, budget, seed=seed, state=state), save)) as reports:
+            for progress in reports:
+                yield replace(progress, phase=FINETUNE)
+        self.student.backend.attach(None)
+        save("running")
+
+    def _save(self, stage: str, step: int, tensors: dict[str, Tensor], status: str) -> None:
+        save_stage(self.folder, stage, step, tensors, self.spent, self.curve)
+        self.folder.write_record(self.record.document(status=status, steps=step))
+
+    def _standpoints(self) -> Standpoints:
+        plan = self.plan
+        view = of_capture(plan.company.against) if plan.company.against is not None else plan.teacher.view
+        return standpoints(plan.teacher.volume, view, plan.company.against, plan.cameras)
+
+    def _store(self, comparison: Comparison) -> Path:
+        """The field, with the list of conversions that led to it in its notes."""
+        notes = {**self.plan.teacher.notes, "conversions": [*self.plan.teacher.chain, link_of(self.plan, comparison)]}
+        if is_file(self.out):
+            save_field(self.student, self.out, notes)
+            return self.out
+        return self.folder.save_field(dict(self.student.state_dict()), field_header(self.student, notes))
+
+    def _baseline(
+        self, target: Volume, places: Standpoints, comparison: Comparison
+    ) -> Generator[Progress, None, dict[str, Any]]:
+        """The same student without the method, for as long."""
+        plan = self.plan
+        fresh = new_student(target, plan.settings, plan.choice)
+        budget = self.spent.budget(plan.settings)
+        name, steps = baseline_steps(fresh, target, plan.options, plan.company.against, budget)
+        for progress in steps:
+            yield replace(progress, phase="baseline")
+        fresh.backend.attach(None)
+        scores = yield from score(fresh, places, comparison)
+        return {"name": name, "seconds": budget.seconds, "steps": budget.steps, **scores}
+
+    def _finish(self, path: Path, comparison: Comparison) -> None:
+        self.folder.write_record(
+            self.record.document(
                 status="done",
                 metrics=comparison.vs_teacher,
-                parameters=student.parameter_count,
+                parameters=self.student.parameter_count,
                 bytes=path.stat().st_size,
-            ),
+            )
         )
-    return document, comparison
 
 
-def _cameras(teacher: OpenField) -> Cameras | None:
-    """Where rays come from: None leaves it to `distill`, which needs a box that holds the whole scene."""
-    if teacher.field.space.contraction == "none":
-        return None
-    return spiral(teacher.view, _CAMERAS, teacher.view.picture_size)
-
-
-def store(student: Field, out: Path, notes: dict[str, Any], record: Record, force: bool) -> Path:
-    """Write a field to a field file or into a run folder; the path of its file."""
-    if out.suffix == FIELD_SUFFIX:
-        save_field(student, out, notes)
-        return out
-    with RunFolder(out, force=force) as folder:
-        folder.save_field(dict(student.state_dict()), field_header(student, notes))
-        folder.write_record(record.document(parameters=student.parameter_count))
-        return folder.field_path
-
-
-def _document(teacher: OpenField, student: Field, path: Path, record: Record, comparison: Comparison) -> dict[str, Any]:
-    def about(field: Field, file: Path, role: str) -> dict[str, Any]:
-        return {
-            "file": str(file),
-            "backend": field.name,
-            "kind": field.kind,
-            "parameters": field.parameter_count,
-            "bytes": file.stat().st_size,
-            "ms_per_frame": comparison.ms_per_frame[role],
-        }
-
-    return {
-        "teacher": about(teacher.field, teacher.path, "teacher"),
-        "student": about(student, path, "student"),
-        "seconds": record.values["seconds"],
-        "vs_teacher": comparison.vs_teacher,
-        "vs_photos": comparison.vs_photos,
-        "fog": comparison.fog,
-        "bytes": path.stat().st_size,
-        "ms_per_frame": comparison.ms_per_frame["student"],
-        "hardware": record.values["hardware"],
-        "versions": record.values["versions"],
-    }
-
-
-def write_report(folder: Path, document: dict[str, Any], comparison: Comparison) -> None:
-    """report.json and report.html in `folder`."""
-    write_json(folder / "report.json", document)
-    teacher, student = document["teacher"], document["student"]
-    title = f"{teacher['backend']} → {student['backend']}"
-    lead = (
-        f"A {teacher['kind']} field in representation {teacher['backend']} was distilled into "
-        f"{student['backend']} ({student['kind']}) in {sum(document['seconds'].values()):.0f} seconds."
-    )
-    sections = [headline(document), figures_table(document), pictures_section(comparison)]
-    write_bytes(folder / "report.html", report.page(title, lead, sections))
-
-
-def headline(document: dict[str, Any]) -> str:
-    """The figures that matter most, large."""
-    closeness = document["vs_teacher"]
-    return report.cards(
-        [
-            (f"{closeness['psnr']:.1f} dB", "PSNR of the student against its teacher"),
-            (f"{closeness['ssim']:.3f}", "SSIM against the teacher"),
-            (f"{100 * closeness['depth']:.2f} %", "depth error on solid pixels, of the scene's diagonal"),
-            (f"{document['fog']:.4f}", "fog: opacity where the teacher sees nothing"),
-            (
-                report.size_text(document["bytes"]),
-                f"file, the teacher has {report.size_text(document['teacher']['bytes'])}",
-            ),
-        ]
-    )
-
-
-def figures_table(document: dict[str, Any]) -> str:
-    """Teacher and student line by line."""
-    photos = document["vs_photos"]
-    rows = []
-    for role in ("teacher", "student"):
-        about = document[role]
-        row = [
-            role,
-            about["backend"],
-            about["kind"],
-            f"{about['parameters']:,}",
-            report.size_text(about["bytes"]),
-            f"{about['ms_per_frame']:.0f} ms",
-        ]
-        rows.append([*row, f"{photos[role + '_psnr']:.2f} dB"] if photos else row)
-    head = [
-        "",
-        "representation",
-        "kind",
-        "parameters",
-        "file",
-        "a frame",
-        *(["PSNR to photos"] if photos else []),
-    ]
-    return report.section("Figures", report.table(head, rows))
-
-
-def pictures_section(comparison: Comparison) -> str:
-    """Photo, teacher, student, difference and depths of some views."""
-    looks = comparison.looks[:: max(1, len(comparison.looks) // _PICTURED)][:_PICTURED]
-    limit = error_limit([error_map(look.teacher["rgb"], look.student["rgb"]) for look in looks])
-    rows = [report.row(_figures(look, limit), look.name) for look in looks]
-    scale = report.legend("heat", "0", f"{limit:.2f}", "mean absolute difference of the colours, which go from 0 to 1")
-    return report.section("Side by side", scale, *rows, text="None of these views was used for the conversion.")
-
-
-def _figures(look: Look, limit: float) -> list[str]:
-    span = depth_range(look.teacher["depth"], look.teacher["opacity"])
-    parts = [] if look.photo is None else [report.figure(look.photo, "photo")]
-    return [
-        *parts,
-        report.figure(look.teacher["rgb"], "teacher"),
-        report.figure(look.student["rgb"], "student"),
-        report.figure(heat(error_map(look.teacher["rgb"], look.student["rgb"]), limit), "difference"),
-        *(
-            report.figure(depth_picture(side["depth"], side["opacity"], span), f"depth, {name}")
-            for name, side in (("teacher", look.teacher), ("student", look.student))
-        ),
-    ]
+def baseline_steps(
+    fresh: Field, target: Volume, options: DistillOptions, capture: Capture | None, budget: Budget
+) -> tuple[str, Generator[Progress, None, None]]:
+    """What a conversion is compared with: its exact name, and the work."""
+    if capture is not None:
+        return "the same student fitted to the training photos from scratch", fit_images(
+            fresh, capture, budget, seed=options.seed
+        )
+    plain = replace(options, active=(), volume=False, levels=("pixels",), start=False, target_psnr=None)
+    name = "the same student taught at the level of pixels only: no start, no other level, no active sampling"
+    return name, distill(target, fresh, budget, options=plain)

@@ -20,7 +20,9 @@ from fields.views import Capture
 
 from .comparison import Comparison
 from .console import finite
-from .conversion import ConvertSettings, convert
+from .conversion import convert
+from .conversion_plan import Company
+from .conversion_state import ConvertSettings
 from .evaluation import against_photos
 from .fitting import FitSettings, fit_run
 from .hardware import hardware, peak_memory, versions
@@ -129,7 +131,11 @@ class _Demo:
         settings = ConvertSettings(
             backend, preset=chosen.preset, seconds=(1 - _FIT_SHARE) * chosen.seconds, seed=chosen.seed
         )
-        return (yield from convert(fitted, settings, self.out / "converted.safetensors", against=capture))
+        return (
+            yield from convert(
+                fitted, settings, self.out / "converted.safetensors", force=True, company=Company(capture)
+            )
+        )
 
     def evaluate(
         self, fields: Sequence[OpenField], capture: Capture
@@ -161,7 +167,7 @@ class _Demo:
             frames.append(cut_out(render_view(field, cameras, index, background=0.0, what=what, near=view.near)))
             write_bytes(self.out / "orbit" / f"{index:04}.png", png(frames[-1]))
             yield Progress(index + 1, count, "render")
-        names = [look.name for look in comparison.looks]
+        names = [look.name for look in comparison.photo_looks]
         places = [capture.test.names.index(name) for name in names]
         normals = [
             render_view(field, capture.test.cameras, place, what=("normal", "opacity"), near=capture.near)

@@ -86,7 +86,7 @@ def _cards(result: DemoResult) -> str:
 
 
 def _pictures(result: DemoResult) -> str:
-    looks = result.comparison.looks
+    looks = result.comparison.photo_looks
     chosen = [round((k + 0.5) * len(looks) / _ROWS - 0.5) for k in range(min(_ROWS, len(looks)))]
     errors = [error_map(looks[k].teacher["rgb"], _photo(looks[k])) for k in chosen]
     limit = error_limit(errors)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Generator
 from dataclasses import asdict, dataclass, replace
 from dataclasses import field as dataclass_field
@@ -11,7 +10,9 @@ from typing import Any, cast
 
 import torch
 
+from cuda_ext.accelerators import using
 from fields.budget import Budget
+from fields.engines import NATIVE, check_engine, engine_names
 from fields.errors import UserError
 from fields.field import Field
 from fields.field_file import field_header
@@ -24,13 +25,14 @@ from fields.volume import Kind
 
 from .evaluation import against_photos, spread_index
 from .record import Record
+from .saving import STATE_SECONDS, STATE_SHARE, saved
 from .source import Source
+from .survey import poses_of
 from .viewpoint import of_capture
 
 KINDS = ("density", "sdf")
 DEFAULT_SECONDS = 60.0
-_STATE_SECONDS = 20.0  # of work between two states
-_STATE_SHARE = 0.03  # of the time that saving them may take: large fields on slow disks are saved less often
+_STATE_SECONDS, _STATE_SHARE = STATE_SECONDS, STATE_SHARE
 _TEST_VIEWS = 4
 
 
@@ -46,6 +48,7 @@ class FitSettings:
     steps: int | None = None
     seed: int = 0
     device: str = "cpu"
+    engine: str = NATIVE
 
     @property
     def budget(self) -> Budget:
@@ -101,7 +104,11 @@ def notes_of(source: Source) -> dict[str, Any]:
     """What a field file remembers of its source: its name and from where it was photographed."""
     found: dict[str, Any] = {"source": Path(source.name).name, "colors": not source.is_mesh}
     if source.capture is not None:
-        found |= {"layout": source.capture.layout, "viewpoint": of_capture(source.capture).notes()}
+        found |= {
+            "layout": source.capture.layout,
+            "viewpoint": of_capture(source.capture).notes(),
+            "poses": poses_of(source.capture.train.cameras),
+        }
     return found
 
 
@@ -133,10 +140,12 @@ def fit_run(
     run keeps its last one, so that it can go on with a longer budget.
 
     Raises:
-        UserError: before the folder is made, for settings that do not fit; `E-ENV-LOCK`, `E-NAN-FIT`.
+        UserError: before the folder is made, for settings that do not fit; `E-ENV-ENGINE`, `E-ENV-LOCK`, `E-NAN-FIT`.
     """
     field = new_field(source, settings)
-    with RunFolder(out, resume=resume, force=force) as folder:
+    engines = engine_names(settings.engine, settings.device)
+    check_engine(field, engines)
+    with RunFolder(out, resume=resume, force=force) as folder, using(*engines):
         before = folder.read_record() if resume else None
         found = folder.load_state() if resume else None
         state = FitState(field, settings.seed) if found is None else FitState.restore(field, found.tensors)
@@ -186,18 +195,10 @@ class _Run:
         return document
 
     def _fit(self, settings: FitSettings) -> Generator[Progress, None, None]:
-        due, meter = time.monotonic() + _STATE_SECONDS, _RayMeter(self.state)
+        meter = _RayMeter(self.state)
+        steps = map(meter.seen, fit_steps(self.field, self.source, settings, self.state))
         try:
-            for progress in fit_steps(self.field, self.source, settings, self.state):
-                start = time.monotonic()
-                if start >= due:
-                    self._save_state("running")
-                    saved = time.monotonic()
-                    due = saved + max(_STATE_SECONDS, (saved - start) / _STATE_SHARE)
-                yield meter.seen(progress)
-        except GeneratorExit:
-            self._save_state("interrupted")
-            raise
+            yield from saved(steps, self._save_state, _STATE_SECONDS, _STATE_SHARE)
         finally:
             self.record.values["rays_per_second"] = round(meter.rate)
 

@@ -11,6 +11,13 @@ from fields.errors import UserError
 _UNITS = {"": 1.0, "s": 1.0, "m": 60.0, "h": 3600.0}
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)([smh]?)")
 _LONGEST = 7 * 24 * 3600.0
+_STEPS = re.compile(r"(\d{1,8}) ?steps?")
+_FILE_SIZE = re.compile(r"(\d+(?:\.\d+)?) ?([kmg]?i?b?)")
+_BYTES = {
+    prefix + unit: base**power
+    for power, prefix in enumerate(("", "k", "m", "g"))
+    for unit, base in (("", 1000), ("b", 1000), ("i", 1024), ("ib", 1024))
+}
 _SIZE = re.compile(r"(\d{1,6})x(\d{1,6})")
 _LARGEST_SIDE = 8192
 _SETTING_KEY = re.compile(r"[A-Za-z_][A-Za-z0-9_.+]*")
@@ -33,6 +40,37 @@ def duration(text: str, option: str = "--time") -> float:
             fix=f"write {option} 60s",
         )
     return seconds
+
+
+def budget(text: str, option: str) -> tuple[float | None, int | None]:
+    """(seconds, None) of a duration, or (None, steps) of `500steps`, which ends alike on every machine.
+
+    Raises:
+        UserError: `E-USAGE-TIME`.
+    """
+    match = _STEPS.fullmatch(text.strip())
+    if match and int(match[1]) > 0:
+        return None, int(match[1])
+    return duration(text, option), None
+
+
+def file_size(text: str, option: str = "--max-size") -> int:
+    """Bytes of `2MB`, `800 kB`, `1.5MiB` or a plain number of bytes; at least 1 and below 1 TB.
+
+    Raises:
+        UserError: `E-USAGE-BYTES`.
+    """
+    match = _FILE_SIZE.fullmatch(text.strip().lower())
+    count = float(match[1]) * _BYTES[match[2]] if match else math.nan
+    if not 1 <= count < 1e12:
+        raise UserError(
+            "E-USAGE-BYTES",
+            f"{option} is not a file size",
+            got=repr(text),
+            expected="such as 2MB, 500kB or 1.5MiB",
+            fix=f"write {option} 2MB",
+        )
+    return int(count)
 
 
 def size(text: str, option: str = "--size") -> tuple[int, int]:

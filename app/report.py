@@ -68,6 +68,14 @@ def row(figures: Sequence[str], label: str = "") -> str:
     return f"{head}<div class='row' style='--columns:{len(figures)}'>{''.join(figures)}</div>"
 
 
+def warnings(texts: Sequence[str]) -> str:
+    """Sentences that nobody should miss; nothing without any."""
+    if not texts:
+        return ""
+    items = "".join(f"<li>{escape(text)}</li>" for text in texts)
+    return f"<ul class='warnings' aria-label='Warnings'>{items}</ul>"
+
+
 def hero(figures: Sequence[str]) -> str:
     """One large figure and a smaller one beside it, at the top of a page."""
     return f"<div class='hero'>{''.join(figures)}</div>"

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from fields.cameras import Cameras, look_at
-from fields.field import Field
 from fields.views import Capture
+from fields.volume import Volume
 
 _LEVEL = 0.05  # weight of the cameras' mean up against their level horizons
 _FIELD_OF_VIEW = math.radians(40)
@@ -78,7 +78,7 @@ def of_capture(capture: Capture) -> Viewpoint:
     )
 
 
-def of_field(field: Field, notes: dict[str, Any]) -> Viewpoint:
+def of_field(field: Volume, notes: dict[str, Any]) -> Viewpoint:
     """The viewpoint in a field file's notes, or one from which the whole box is seen (y is up)."""
     found = notes.get("viewpoint")
     if isinstance(found, dict):
@@ -142,7 +142,7 @@ def _path(view: Viewpoint, turn: Tensor, elevation: Tensor, size: tuple[int, int
     if view.ndc_near is not None:
         poses = _sway(view, turn)
     else:
-        first, second, up = _frame(torch.tensor(view.up))
+        first, second, up = frame_of(torch.tensor(view.up))
         flat = elevation.cos()[:, None]
         outward = flat * (turn.cos()[:, None] * first + turn.sin()[:, None] * second) + elevation.sin()[:, None] * up
         if view.inward:
@@ -160,7 +160,7 @@ def _sway(view: Viewpoint, turn: Tensor) -> Tensor:
     return look_at(eye, target, torch.tensor([0.0, 1.0, 0.0]))
 
 
-def _frame(up: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def frame_of(up: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Two directions square to unit `up` and to each other, and `up`."""
     least = torch.nn.functional.one_hot(up.abs().argmin(), 3).float()
     first = torch.nn.functional.normalize(torch.linalg.cross(up, least), dim=0)

@@ -1,4 +1,4 @@
-"""What to run whenever a GPU is at hand: `python -m benchmarks.gpu build check kernels fit`.
+"""What to run whenever a GPU is at hand: `python -m benchmarks.gpu build check kernels fit engines`.
 
 Every step adds its part to benchmarks/results/gpu-<name>-<date>.json and prints a short table. `--dry-run`
 goes through all of it on the CPU at tiny sizes, so that no minute of a GPU is lost to a slip of the pen.
@@ -22,12 +22,15 @@ import torch
 
 from app.bench.timing import measure
 from cuda_ext import HashGrid
+from cuda_ext.accelerators import ACCELERATORS, using
 from data import make_capture
 from fields.budget import Budget
+from fields.engines import NATIVE, check_engine, engine_names
 from fields.errors import ExitCode, UserError
 from fields.field import Field
 from fields.safeio import read_json, write_json
 from fields.space import Space
+from fields.views import Capture
 
 from .commands import ROOT, failed, run
 from .contests import copy_bandwidth, entries
@@ -104,8 +107,33 @@ def fit(plan: Plan) -> dict[str, Any]:
     return found
 
 
+def engines(plan: Plan) -> dict[str, Any]:
+    """The same fit with our own kernels and with every engine that this machine can use, side by side."""
+    capture = make_capture(*plan.choose((100, 8, 400), (4, 1, 24)))
+    budget = plan.choose(Budget(seconds=plan.seconds), Budget(steps=16))
+    found: dict[str, Any] = {}
+    for engine in (NATIVE, *ACCELERATORS, "+".join(ACCELERATORS)):
+        try:
+            found[engine] = curve = _fit_with(engine, capture, budget, plan)
+            text = f"{curve['psnr'][-1]:.2f} dB after {curve['seconds'][-1]:.1f} s, {curve['steps']} steps"
+        except UserError as error:
+            found[engine] = {"refused": error.line()}
+            text = error.line()
+        print(f"fit with {engine:20} {text}")
+    return found
+
+
+def _fit_with(engine: str, capture: Capture, budget: Budget, plan: Plan) -> dict[str, Any]:
+    names = engine_names(engine, plan.device.type)
+    space = Space(capture.bounds, capture.contraction)
+    field = Field.create("hash", space, preset=plan.choose("paper", "tiny")).to(plan.device)
+    check_engine(field, names)
+    with using(*names):
+        return follow(field, capture, budget)
+
+
 Step = Callable[[Plan], dict[str, Any]]
-STEPS: dict[str, Step] = {"build": build, "check": check, "kernels": kernels, "fit": fit}
+STEPS: dict[str, Step] = {"build": build, "check": check, "kernels": kernels, "fit": fit, "engines": engines}
 
 
 def main(arguments: list[str] | None = None) -> int:

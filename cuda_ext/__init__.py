@@ -1,5 +1,6 @@
 """Operators of Fieldscape: one Python face each, a PyTorch reference, CPU and CUDA kernels."""
 
+from .accelerators import using
 from .adam import Adam, ParameterGroup
 from .composite import composite, visible
 from .engine import quiet_torch, reference_only
@@ -26,6 +27,7 @@ __all__ = [
     "sparse_lookup",
     "spherical_harmonics",
     "triplane_lookup",
+    "using",
     "visible",
     "weight_count",
 ]

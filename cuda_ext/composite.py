@@ -7,6 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from . import with_nerfacc
+from .accelerators import accelerator
 from .engine import LIBRARY, expect, expect_runs, launch, native_for
 
 MAX_CHANNELS = 32
@@ -30,6 +32,9 @@ def composite(
     background = expect("composite", "background", background, (offsets.shape[0] - 1, rgb.shape[1]), density)
     if rgb.shape[1] > MAX_CHANNELS:
         raise ValueError(f"composite: {rgb.shape[1]} channels, expected at most {MAX_CHANNELS}")
+    nerfacc = accelerator("nerfacc", density)
+    if nerfacc is not None:
+        return with_nerfacc.composite(nerfacc, density, rgb, start, end, offsets, background)
     if not native_for(density.device):
         return composite_reference(density, rgb, start, end, offsets, background)
     color, light, depth, weights = torch.ops.fieldscape.composite(density, rgb, start, end, offsets, background)

@@ -38,6 +38,11 @@ def _warn_slow(device: str, reason: str) -> None:
     )
 
 
+def enabled() -> bool:
+    """Whether compiled kernels may run: FIELDSCAPE_NATIVE is not 0, and this is not inside `reference_only`."""
+    return _enabled
+
+
 @contextlib.contextmanager
 def reference_only() -> Iterator[None]:
     """Run every operator's PyTorch reference inside the block (tests, benchmarks)."""
@@ -61,14 +66,16 @@ def set_threads(count: int) -> None:
 
 
 @contextlib.contextmanager
-def quiet_torch() -> Iterator[None]:
-    """One thread for torch's own operators inside the block; the kernels here keep theirs.
+def quiet_torch(unless: bool = False) -> Iterator[None]:
+    """One thread for torch's own operators inside the block, `unless` they do most of the work.
+
+    The kernels here keep their threads.
 
     Between our kernels torch handles small tensors only, and its second thread would spin at barriers
     on a core that the kernels (or somebody else) could use.
     """
     before = torch.get_num_threads()
-    torch.set_num_threads(1)
+    torch.set_num_threads(before if unless else 1)
     try:
         yield
     finally:

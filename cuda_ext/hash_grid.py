@@ -14,6 +14,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from . import with_tinycudann
+from .accelerators import accelerator
 from .engine import LIBRARY, expect, launch, native_for
 
 _PRIMES = (1, 2654435761, 805459861)
@@ -81,6 +83,9 @@ def hash_grid(u: Tensor, table: Tensor, grid: HashGrid, sink: Tensor | None = No
         expect("hash_grid", "sink", sink, (grid.entries, grid.features), u)
         if not sink.is_contiguous():
             raise ValueError("hash_grid: sink is not contiguous")
+    tcnn = accelerator("tinycudann", u)
+    if tcnn is not None:
+        return with_tinycudann.hash_grid(tcnn, u, table, grid)
     if not native_for(u.device):
         return hash_grid_reference(u, table, grid)
     return torch.ops.fieldscape.hash_grid(u, table, sink, *grid._key)

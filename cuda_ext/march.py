@@ -10,6 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from . import with_nerfacc
+from .accelerators import accelerator
 from .engine import expect, launch, native_for
 
 BLOCK = 8  # cells along a block of the coarse skip grid
@@ -76,8 +78,11 @@ def march(
     coarse: Tensor,
     space: MarchSpace,
     limit: int,
+    shares: Tensor | None = None,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
     """At most `limit` steps of every ray through occupied cells, from t [R] to t_end [R].
+
+    With `shares` [G^3], a ray ends early: when the shares of the cells of its steps have come to 1.
 
     Returns ray [S], start [S], end [S], offsets [R + 1], midpoints x [S, 3], and the t [R] to go on from.
     """
@@ -88,10 +93,15 @@ def march(
     t_end = expect("march", "t_end", t_end, (count,), origins)
     bits = expect("march", "bits", bits, (space.resolution**3 // 8,), origins, torch.uint8)
     coarse = expect("march", "coarse", coarse, ((space.resolution // BLOCK) ** 3,), origins, torch.uint8)
+    if shares is not None:
+        shares = expect("march", "shares", shares, (space.resolution**3,), origins)
     if not 1 <= limit <= 2**20 or not space.step > 0:
         raise ValueError(f"march: limit {limit}, step {space.step}: expected 1 to 2^20 and a positive step")
+    nerfacc = accelerator("nerfacc", origins)
+    if nerfacc is not None:
+        return with_nerfacc.march(nerfacc, origins, directions, t, t_end, unpack_bits(bits), space, limit)
     if not native_for(origins.device):
-        return march_reference(origins, directions, t, t_end, bits, space, limit)
+        return march_reference(origins, directions, t, t_end, bits, space, limit, shares)
     starts, ends = _scratch(count * limit, t.device)
     counts = torch.empty(count, dtype=torch.int32, device=t.device)
     box = space.box
@@ -105,6 +115,7 @@ def march(
         int(space.unbounded),
         bits,
         coarse,
+        shares,
         space.resolution,
         space.step,
         space.cone,
@@ -128,27 +139,44 @@ _kept = threading.local()
 
 
 def _scratch(size: int, device: torch.device) -> tuple[Tensor, Tensor]:
-    """Two float buffers that outlive the call: fresh ones would cost more page faults than marching does."""
-    buffers: dict[torch.device, Tensor] = _kept.__dict__.setdefault("buffers", {})
-    if device not in buffers or buffers[device].shape[1] < size:
-        buffers[device] = torch.empty(2, size, device=device)
-    return buffers[device][0], buffers[device][1]
+    """Two float buffers that outlive the call: fresh ones would cost more page faults than marching does.
+
+    One pair for each thread and CUDA stream: kernels of two streams may run at the same time.
+    """
+    stream = torch.cuda.current_stream(device).cuda_stream if device.type == "cuda" else 0
+    buffers: dict[tuple[torch.device, int], Tensor] = _kept.__dict__.setdefault("buffers", {})
+    kept = buffers.get((device, stream))
+    if kept is None or kept.shape[1] < size:
+        kept = buffers[device, stream] = torch.empty(2, size, device=device)
+    return kept[0], kept[1]
 
 
 def march_reference(
-    origins: Tensor, directions: Tensor, t: Tensor, t_end: Tensor, bits: Tensor, space: MarchSpace, limit: int
+    origins: Tensor,
+    directions: Tensor,
+    t: Tensor,
+    t_end: Tensor,
+    bits: Tensor,
+    space: MarchSpace,
+    limit: int,
+    shares: Tensor | None = None,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
     """The specification of `march`: every step of the comb is looked at, occupied ones are kept."""
     occupied = unpack_bits(bits)
     count, resolution = len(t), space.resolution
     rays, starts, ends = [], [], []
     taken = torch.zeros(count, dtype=torch.int64, device=t.device)
-    alive = t < t_end
+    blocked, alive = torch.zeros_like(t), t < t_end
     while bool(alive.any()):
         dt = (t * space.cone).clamp_min(space.step)
         u = space.to_unit(origins + (t + 0.5 * dt)[:, None] * directions)
         cell = (u.nan_to_num(0).clamp(0, 1) * resolution).long().clamp(0, resolution - 1)
-        hit = alive & occupied[(cell[:, 2] * resolution + cell[:, 1]) * resolution + cell[:, 0]]
+        index = (cell[:, 2] * resolution + cell[:, 1]) * resolution + cell[:, 0]
+        hit = alive & occupied[index]
+        ended = hit & (blocked >= 1)
+        hit, alive, t = hit & ~ended, alive & ~ended, torch.where(ended, torch.maximum(t, t_end), t)
+        if shares is not None:
+            blocked = blocked + shares[index] * hit
         rays.append(hit.nonzero()[:, 0])
         starts.append(t[hit])
         ends.append((t + dt)[hit])

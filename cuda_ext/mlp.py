@@ -13,6 +13,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from . import with_tinycudann
+from .accelerators import accelerator
 from .engine import LIBRARY, expect, launch, native_for
 
 MAX_WIDTH = 128  # wider networks are left to the BLAS
@@ -37,6 +39,9 @@ def mlp(x: Tensor, weights: Tensor, widths: Sequence[int]) -> Tensor:
         raise ValueError(f"mlp: widths {widths}, expected at least two positive numbers")
     x = expect("mlp", "x", x, (-1, widths[0]))
     weights = expect("mlp", "weights", weights, (weight_count(widths),), x)
+    tcnn = accelerator("tinycudann", x) if with_tinycudann.suits_network(widths) else None
+    if tcnn is not None:
+        return with_tinycudann.mlp(tcnn, x, split_weights(weights, widths))
     if max(widths) > MAX_WIDTH or not native_for(x.device):
         return mlp_reference(x, weights, widths)
     hidden_wanted = torch.is_grad_enabled() and (x.requires_grad or weights.requires_grad)

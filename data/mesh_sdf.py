@@ -10,13 +10,12 @@ import torch
 import trimesh
 from torch import Tensor
 
+from fields.distance_pool import POOL, DistancePool
+
 from .mesh_repair import Surface, Topology, repair
 from .mesh_sign import choose_sign, chunked, thin_faces
 
-POOL = 2**19
 _THIN_SHARE = 0.005
-_NEAR = (0.002, 0.02)  # standard deviations around the surface, in sides of the box
-_SHARES = (0.375, 0.375)  # of the pool; the rest is uniform in the box
 
 
 @dataclass(frozen=True)
@@ -67,7 +66,7 @@ class MeshSDF:
         thin = self._find_sheets()
         self.report = _report(topology, method, ambiguous, thin, 2 * self._half_shell)
         self._pool_size, self._seed = pool, seed
-        self._pool: tuple[Tensor, Tensor] | None = None
+        self._pool: DistancePool | None = None
 
     def sdf(self, x: Tensor) -> Tensor:
         """Signed distances float32 [N] at `x` [N, 3] (on the CPU)."""
@@ -107,31 +106,15 @@ class MeshSDF:
         `refresh` brings new points into it.
         """
         if self._pool is None:
-            self._pool = self._make(self._pool_size, torch.Generator().manual_seed(self._seed))
-        x, distance = self._pool
-        index = torch.randint(len(x), (count,), generator=generator)
-        return x[index], distance[index]
+            self._pool = DistancePool(
+                lambda *draw: self.surface_points(*draw)[0], self.sdf, self.bounds, self._pool_size, self._seed
+            )
+        return self._pool.sample(count, generator)
 
     def refresh(self, count: int, generator: torch.Generator) -> None:
         """Replace `count` points of the pool, chosen at random, by new ones (some microseconds each)."""
-        if self._pool is None:
-            return
-        index = torch.randperm(len(self._pool[0]), generator=generator)[:count]
-        for kept, new in zip(self._pool, self._make(len(index), generator), strict=True):
-            kept[index] = new
-
-    def _make(self, count: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        """`count` new points in the pool's mix, in random order, and their distances."""
-        low, high = self.bounds
-        side = float((high - low).max())
-        parts = []
-        for share, spread in zip(_SHARES, _NEAR, strict=True):
-            x, _ = self.surface_points(round(share * count), generator)
-            parts.append(x + spread * side * torch.randn(x.shape, generator=generator))
-        rest = count - sum(len(part) for part in parts)
-        parts.append(low + (high - low) * torch.rand(rest, 3, generator=generator))
-        x = torch.cat(parts).clamp(low, high)[torch.randperm(count, generator=generator)]
-        return x, self.sdf(x)
+        if self._pool is not None:
+            self._pool.refresh(count, generator)
 
     def _find_sheets(self) -> float:
         """Set up the shells around sheets; gives the share of the area that they have."""

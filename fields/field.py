@@ -26,7 +26,7 @@ class Field(Volume):
 
     def __init__(self, name: str, backend: Backend, space: Space, kind: Kind = "density") -> None:
         super().__init__(space, kind)
-        self.name, self.backend = name, backend
+        self.name, self.backend, self.wide = name, backend, backend.wide
         self.appearance: ViewMLP | SHColor = (
             SHColor(backend.width - 1) if backend.appearance == "sh" else ViewMLP(backend.width - 1)
         )

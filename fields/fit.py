@@ -15,14 +15,16 @@ from .budget import Budget, decayed_rate
 from .cameras import Rays
 from .field import Field
 from .guard import NaNGuard
+from .occupancy import FIT_STRIDE
 from .progress import Progress
-from .render import march_rays, pixel_loss
+from .render import pixel_loss
 from .views import Capture
 
 REPORT_STEPS = 16
 _GRID_STEPS = 32  # between two updates of the occupancy grid
 _WARM_STEPS, _FIRST_BATCH = 512, 0.2
 _MIN_RAYS, _MAX_RAYS = 64, 1 << 14
+_MAX_SAMPLES = 1024  # of one ray
 _BLOCK = 1 << 15  # pixels drawn at a time: many small tensors' overhead is paid once
 
 
@@ -161,7 +163,8 @@ def fit_images(
     """Fit `field` in place to the training photos; yields every 16 steps.
 
     Colours are composited over random backgrounds where photos carry alpha, so that empty space must
-    become empty (Instant-NGP). Ends after the budget, with the occupancy grid set from the final field.
+    become empty (Instant-NGP). Ends after the budget, with the occupancy grid set from the final field;
+    a `state` that has spent the budget already is left as it is.
     """
     options = options or FitOptions(near=capture.near)
     state = state or FitState(field, seed)
@@ -174,14 +177,15 @@ def fit_images(
         if state.step % _GRID_STEPS == 0 and state.step > 0:
             with quiet_torch():
                 field.occupancy.update(field, state.generator)
-        with quiet_torch():
+        with quiet_torch(unless=field.backend.wide):
             _step(field, source, state, options, decayed_rate(fraction))
         state.step += 1
         state.elapsed = time.perf_counter() - started
-        if state.step % REPORT_STEPS == 0:
+        if budget.done(state.step, state.elapsed):
+            field.occupancy.update(field, state.generator)
+        elif state.step % REPORT_STEPS == 0:
             yield _report(state, budget)
             started = time.perf_counter() - state.elapsed  # time outside the generator does not count
-    field.occupancy.update(field, state.generator)
     yield _report(state, budget)
 
 
@@ -189,7 +193,9 @@ def _step(field: Field, source: PixelSource, state: FitState, options: FitOption
     drawn, *values = source.draw(state.rays)
     rays = drawn.to(field.device)
     wanted, behind, jitter = (value.to(field.device) for value in values)
-    samples, x = march_rays(field, rays, jitter, options.near)
+    start, end = field.space.clip(rays.origins, rays.directions, options.near)
+    start = start + jitter * (FIT_STRIDE * field.space.step)
+    samples, x, _ = field.occupancy.sample_visible(rays, start, end, _MAX_SAMPLES)
     if len(x):
         loss = pixel_loss(field, rays, samples, x, wanted, behind)
         penalty = field.backend.penalty()

@@ -17,9 +17,8 @@ from .budget import Budget, decayed_rate
 from .field import Field
 from .fit import REPORT_STEPS, FitState
 from .progress import Progress
-from .sdf_gradient import sdf_gradient
-
-_BETA_STEPS = 0.5  # width of the rendered surface after a fit, in marching steps
+from .sdf_loss import eikonal_loss, sdf_loss
+from .volume import SURFACE_STEPS
 
 
 class DistanceSource(Protocol):
@@ -87,24 +86,6 @@ def fit_sdf(
     yield _report(state, budget)
 
 
-def sdf_loss(field: Field, x: Tensor, sdf: Tensor, tolerance: float) -> Tensor:
-    """Mean relative error at positions x [N, 3] with distances [N] (Instant-NGP, section 5.2).
-
-    |f - d| / (|d| + tolerance * extent): a surface is where distances are small, so errors count most there.
-    """
-    error = (field.sdf(x) - sdf).abs() / (sdf.abs() + tolerance * field.space.extent)
-    return error.mean()
-
-
-def eikonal_loss(field: Field, x: Tensor, reach: float) -> Tensor:
-    """Mean of (|gradient| - 1)^2 at x [N, 3] (Gropp et al. 2020, equation 2).
-
-    `reach`: see `sdf_gradient`, scene units.
-    """
-    gradient = sdf_gradient(field, x, reach)
-    return (torch.sqrt((gradient * gradient).sum(dim=-1) + 1e-12) - 1).square().mean()
-
-
 def _step(field: Field, source: DistanceSource, state: FitState, options: SDFOptions, rate: float) -> None:
     x, sdf = source.sample(options.batch, state.generator)
     x, sdf = x.to(field.device), sdf.to(field.device)
@@ -133,7 +114,7 @@ def _spare_appearance(state: FitState) -> None:
 @torch.no_grad()
 def _prepare_rendering(field: Field, seed: int) -> None:
     space = field.space
-    field.log_beta.fill_(math.log(_BETA_STEPS * space.step / space.extent))
+    field.log_beta.fill_(math.log(SURFACE_STEPS * space.step / space.extent))
     field.occupancy.rebuild(field, torch.Generator().manual_seed(seed))
 
 

@@ -7,6 +7,7 @@ in the shadows.
 
 from __future__ import annotations
 
+import io
 import json
 import struct
 
@@ -16,11 +17,8 @@ from .mesh_types import Mesh
 
 _FLOAT, _UINT32, _UINT16 = 5126, 5125, 5123
 _VERTEX_DATA, _INDEX_DATA = 34962, 34963
-_MATERIAL = {
-    "name": "matt",
-    "pbrMetallicRoughness": {"metallicFactor": 0.0, "roughnessFactor": 1.0},
-    "doubleSided": True,
-}
+_MATT = {"metallicFactor": 0.0, "roughnessFactor": 1.0}
+_MATERIAL: dict[str, object] = {"name": "matt", "pbrMetallicRoughness": _MATT, "doubleSided": True}
 
 
 def glb_bytes(mesh: Mesh) -> bytes:
@@ -36,6 +34,14 @@ def glb_bytes(mesh: Mesh) -> bytes:
         rgba[:, :3] = linear_from_srgb(mesh.colors)
         packed = (rgba * 65535 + 0.5).astype("<u2")
         attributes["COLOR_0"] = writer.add(packed, _UINT16, "VEC4", _VERTEX_DATA, normalized=True)
+    material = _MATERIAL
+    pictures: dict[str, object] = {}
+    if mesh.uv is not None and mesh.texture is not None:
+        # glTF counts v downward, with the picture's first row at 0.
+        attributes["TEXCOORD_0"] = writer.add((mesh.uv * [1, -1] + [0, 1]).astype("<f4"), _FLOAT, "VEC2", _VERTEX_DATA)
+        view = writer.add_view(png_bytes(mesh.texture))
+        pictures = {"images": [{"bufferView": view, "mimeType": "image/png"}], "textures": [{"source": 0}]}
+        material = {**material, "pbrMetallicRoughness": {**_MATT, "baseColorTexture": {"index": 0}}}
     indices = writer.add(mesh.faces.astype("<u4").reshape(-1, 1), _UINT32, "SCALAR", _INDEX_DATA)
     primitive = {"attributes": attributes, "indices": indices, "material": 0, "mode": 4}
     return writer.finish(
@@ -45,9 +51,19 @@ def glb_bytes(mesh: Mesh) -> bytes:
             "scenes": [{"nodes": [0]}],
             "nodes": [{"mesh": 0}],
             "meshes": [{"primitives": [primitive]}],
-            "materials": [_MATERIAL],
+            "materials": [material],
+            **pictures,
         }
     )
+
+
+def png_bytes(image: np.ndarray) -> bytes:
+    """A PNG file of uint8 [H, W, 3]."""
+    from PIL import Image
+
+    stream = io.BytesIO()
+    Image.fromarray(image).save(stream, format="PNG")
+    return stream.getvalue()
 
 
 def linear_from_srgb(rgb: np.ndarray) -> np.ndarray:
@@ -67,12 +83,16 @@ class _Writer:
     def add(self, values: np.ndarray, component: int, kind: str, target: int, **extra: object) -> int:
         """Append `values` [count, components]; gives the number of its accessor."""
         content = np.ascontiguousarray(values).tobytes()
-        view = {"buffer": 0, "byteOffset": len(self._binary), "byteLength": len(content), "target": target}
-        accessor = {"bufferView": len(self._views), "componentType": component, "type": kind}
-        self._views.append(view)
+        view = self.add_view(content, target=target)
+        accessor = {"bufferView": view, "componentType": component, "type": kind}
         self._accessors.append({**accessor, "count": len(values), **extra})
-        self._binary += content + bytes(-len(content) % 4)
         return len(self._accessors) - 1
+
+    def add_view(self, content: bytes, **extra: object) -> int:
+        """Append bytes to the binary chunk; gives the number of their buffer view."""
+        self._views.append({"buffer": 0, "byteOffset": len(self._binary), "byteLength": len(content), **extra})
+        self._binary += content + bytes(-len(content) % 4)
+        return len(self._views) - 1
 
     def finish(self, document: dict) -> bytes:
         """Header, JSON chunk and binary chunk."""

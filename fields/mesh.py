@@ -2,6 +2,8 @@
 
 from .mesh_edit import automatic_level, largest_components, simplify, vertex_colors
 from .mesh_extract import extract_mesh, extract_mesh_steps
+from .mesh_smooth import smooth
+from .mesh_texture import paint_texture, require_atlas
 from .mesh_types import Mesh
 
 __all__ = [
@@ -10,6 +12,9 @@ __all__ = [
     "extract_mesh",
     "extract_mesh_steps",
     "largest_components",
+    "paint_texture",
+    "require_atlas",
     "simplify",
+    "smooth",
     "vertex_colors",
 ]

@@ -13,6 +13,7 @@ from torch import Tensor
 from .mesh_types import Mesh
 
 _TILT = math.radians(30)
+_AGGRESSIVENESS = (7.0, 8.0, 9.0, 10.0, 12.0)  # of one simplifying pass after another
 
 
 def automatic_level(density: Tensor, step: float) -> float:
@@ -55,16 +56,21 @@ def vertex_colors(
 ) -> Mesh:
     """The mesh with the field's own colours at its vertices.
 
-    `color` takes x [N, 3] and unit directions [N, 3] (towards the surface) and gives sRGB [N, 3]. It
-    is asked along the inward normal and four directions 30 degrees around it, and averaged, which
-    takes most of a view-dependent highlight away.
+    `color` takes x [N, 3] and unit directions [N, 3] (towards the surface) and gives sRGB [N, 3].
     """
-    x, normals = torch.from_numpy(mesh.vertices), torch.from_numpy(mesh.normals())
-    parts = []
-    for points, outward in zip(x.split(chunk), normals.split(chunk), strict=True):
-        seen = [color(points.to(device), d.to(device)).float().cpu() for d in _views(-outward)]
-        parts.append(torch.stack(seen).mean(0).clamp(0, 1))
+    x, normals = torch.from_numpy(mesh.vertices).to(device), torch.from_numpy(mesh.normals()).to(device)
+    parts = [seen_color(*part, color) for part in zip(x.split(chunk), normals.split(chunk), strict=True)]
     return replace(mesh, colors=torch.cat(parts).numpy())
+
+
+@torch.no_grad()
+def seen_color(x: Tensor, outward: Tensor, color: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
+    """Colours [N, 3] in [0, 1] on the CPU of a surface at x [N, 3] with unit normals [N, 3].
+
+    `color` as in `vertex_colors`; it is asked along the inward normal and four directions 30 degrees around
+    it, and averaged, which takes most of a view-dependent highlight away.
+    """
+    return torch.stack([color(x, d).float().cpu() for d in _views(-outward)]).mean(0).clamp(0, 1)
 
 
 def _views(inward: Tensor) -> list[Tensor]:
@@ -77,17 +83,24 @@ def _views(inward: Tensor) -> list[Tensor]:
 
 
 def simplify(mesh: Mesh, faces: int) -> Mesh:
-    """At most about `faces` faces, by edge collapse with quadrics (Garland and Heckbert, 1997).
+    """At most `faces` faces where that is possible, by edge collapse with quadrics (Garland and Heckbert, 1997).
 
-    Colours do not survive (ask the field again with `vertex_colors`); a mesh that is small enough is
-    returned as it is.
+    The library's error thresholds are absolute, so the mesh is brought to a size of 1 first; and one pass
+    stops where collapses would fold the surface, so further ones go on with growing thresholds. Parts that
+    are small already stay. Colours do not survive (ask the field again with `vertex_colors`); a mesh that is
+    small enough is returned as it is.
     """
     import fast_simplification
 
     if len(mesh.faces) <= faces:
         return mesh
-    vertices, triangles = fast_simplification.simplify(mesh.vertices, mesh.faces, target_count=faces)
-    return _compact(Mesh(vertices.astype(np.float32), triangles.astype(np.int64)))
+    low, extent = mesh.vertices.min(axis=0), float(np.ptp(mesh.vertices, axis=0).max())
+    vertices, triangles = (mesh.vertices - low) / extent, mesh.faces
+    for aggressiveness in _AGGRESSIVENESS:
+        vertices, triangles = fast_simplification.simplify(vertices, triangles, target_count=faces, agg=aggressiveness)
+        if len(triangles) <= faces:
+            break
+    return _compact(Mesh((vertices * extent + low).astype(np.float32), triangles.astype(np.int64)))
 
 
 def largest_components(mesh: Mesh, min_fraction: float = 0.01) -> Mesh:

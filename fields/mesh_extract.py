@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
 from typing import Literal
@@ -14,7 +13,7 @@ from torch import Tensor
 from .errors import UserError
 from .marching import block_count, march_blocks, weld
 from .mesh_types import Mesh
-from .progress import Progress
+from .progress import Clock, Progress
 
 Query = Callable[[Tensor], Tensor]
 Inside = Literal["positive", "negative"]
@@ -98,7 +97,7 @@ def extract_mesh_steps(
     lattice = _lattice(bounds, resolution)
     sign = 1.0 if inside == "positive" else -1.0
     values = np.full(lattice.shape, -abs(level) or -float(lattice.spacing.max()), np.float32)
-    clock = _Clock()
+    clock = Clock()
     seen: list[np.ndarray] = []
     blocks = list(lattice.blocks())
     for step, block in enumerate(blocks, 1):
@@ -150,15 +149,24 @@ def _evaluate(
     points = torch.from_numpy(x).to(bounds.device)
     if occupied is not None and not bool(occupied(points).any()):
         return None
-    values = torch.cat([query(part).reshape(-1).float() for part in points.split(chunk)]).cpu().numpy()
-    bad = ~np.isfinite(values)
-    if bad.any():
-        place = ", ".join(f"{c:.4g}" for c in x[int(bad.argmax())])
+    values = torch.cat([query(part).reshape(-1).float() for part in points.split(chunk)])
+    return check_finite(values, points).cpu().numpy()
+
+
+def check_finite(values: Tensor, x: Tensor) -> Tensor:
+    """`values` [N] at positions x [N, 3], when all are finite.
+
+    Raises:
+        UserError: `E-MC-NAN`.
+    """
+    bad = ~torch.isfinite(values)
+    if bool(bad.any()):
+        first = int(bad.int().argmax())
         raise UserError(
             "E-MC-NAN",
             "field value is not finite",
-            where=f"x = ({place})",
-            got=f"{values[int(bad.argmax())]} and {int(bad.sum()) - 1} more in its block",
+            where=f"x = ({', '.join(f'{c:.4g}' for c in x[first].tolist())})",
+            got=f"{float(values[first])} and {int(bad.sum()) - 1} more in its block",
             expected="finite values",
             fix="fit the field again; this one has diverged",
         )
@@ -202,18 +210,3 @@ def _capped(values: np.ndarray, lattice: _Lattice) -> tuple[np.ndarray, _Lattice
     padded[shell] = -_CAP * np.abs(padded[shell]) - np.finfo(np.float32).tiny
     x, y, z = padded.shape
     return padded, _Lattice(lattice.low - lattice.spacing, lattice.spacing, (x, y, z))
-
-
-class _Clock:
-    """Makes `Progress` reports with elapsed and remaining seconds."""
-
-    def __init__(self) -> None:
-        self._start = time.monotonic()
-        self._phase, self._phase_start = "", self._start
-
-    def report(self, step: int, total: int, phase: str) -> Progress:
-        now = time.monotonic()
-        if phase != self._phase:
-            self._phase, self._phase_start = phase, now
-        remaining = (now - self._phase_start) / step * (total - step)
-        return Progress(step, total, phase, now - self._start, remaining)

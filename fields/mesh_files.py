@@ -12,9 +12,9 @@ from pathlib import Path
 import numpy as np
 
 from .errors import UserError
-from .glb import glb_bytes
+from .glb import glb_bytes, png_bytes
 from .mesh_types import Mesh
-from .safeio import write_with
+from .safeio import write_bytes, write_with
 
 _Counts = tuple[int | None, int]  # vertices (None where the format has none) and faces
 
@@ -44,12 +44,34 @@ def save_mesh(mesh: Mesh, path: str | os.PathLike[str]) -> None:
             "E-MC-EMPTY", "mesh has no faces", where=path, expected="at least one face", fix="choose another --level"
         )
     encode, count = FORMATS[suffix]
+    if mesh.texture is not None:
+        if suffix not in TEXTURED:
+            raise UserError(
+                "E-USAGE-FORMAT",
+                "format has no textures",
+                where=path,
+                got=suffix,
+                expected=" ".join(TEXTURED),
+                fix="change the suffix of --out",
+            )
+        if suffix == ".obj":
+            encode = _write_beside(mesh, path)
 
     def save(temporary: str) -> None:
         Path(temporary).write_bytes(encode(mesh))
         _verify(count(Path(temporary).read_bytes()), mesh, path)
 
     write_with(path, save)
+
+
+def _write_beside(mesh: Mesh, path: Path) -> Callable[[Mesh], bytes]:
+    """Write the material and the picture of a textured OBJ, which come before the file that names them."""
+    assert mesh.texture is not None
+    material, picture = path.with_suffix(".mtl"), path.with_suffix(".png")
+    write_bytes(picture, png_bytes(mesh.texture))
+    write_bytes(material, f"newmtl surface\nKd 1 1 1\nmap_Kd {picture.name}\n".encode())
+    head = f"mtllib {material.name}\nusemtl surface\n".encode()
+    return lambda whole: head + _obj(whole)
 
 
 def _verify(found: _Counts, mesh: Mesh, path: Path) -> None:
@@ -109,7 +131,12 @@ def _obj(mesh: Mesh) -> bytes:
         columns = np.concatenate([columns, np.clip(mesh.colors, 0, 1)], 1)
         pattern += " %.4f %.4f %.4f"
     lines = [pattern % tuple(row) for row in columns.tolist()]
-    lines += ["f %d %d %d" % tuple(face) for face in (mesh.faces + 1).tolist()]  # noqa: UP031
+    corner = "%d"
+    if mesh.uv is not None:
+        lines += ["vt %.6f %.6f" % tuple(row) for row in mesh.uv.tolist()]  # noqa: UP031
+        corner = "%d/%d"
+    faces = np.repeat(mesh.faces + 1, corner.count("%"), axis=1)
+    lines += [" ".join(["f", corner, corner, corner]) % tuple(face) for face in faces.tolist()]
     return ("\n".join(lines) + "\n").encode()
 
 
@@ -148,3 +175,4 @@ FORMATS: dict[str, tuple[Callable[[Mesh], bytes], Callable[[bytes], _Counts]]] =
     ".obj": (_obj, _count_obj),
     ".stl": (_stl, _count_stl),
 }
+TEXTURED = (".glb", ".obj")

@@ -12,12 +12,15 @@ class Mesh:
     """Triangles whose corners run counter-clockwise seen from outside.
 
     vertices: float32 [V, 3] in scene units; faces: int64 [F, 3]; colors: float32 sRGB in [0, 1]
-    [V, 3], or None.
+    [V, 3], or None; uv: float32 [V, 2] in [0, 1] with v upward, and texture: uint8 sRGB [H, W, 3], top row
+    first, or None.
     """
 
     vertices: np.ndarray
     faces: np.ndarray
     colors: np.ndarray | None = None
+    uv: np.ndarray | None = None
+    texture: np.ndarray | None = None
 
     def corners(self) -> np.ndarray:
         """Corner positions of every face, float64 [F, 3, 3]."""
@@ -45,6 +48,13 @@ class Mesh:
         """Enclosed volume by the divergence theorem; positive when a closed mesh faces outward."""
         a, b, c = (self.corners() - self.vertices.mean(0, dtype=np.float64)).transpose(1, 0, 2)
         return float((a * np.cross(b, c)).sum() / 6)
+
+    def welded(self) -> Mesh:
+        """The surface without colours, vertices at the same place made one: without the seams of a texture."""
+        if self.uv is None:
+            return self
+        vertices, index = np.unique(self.vertices, axis=0, return_inverse=True)
+        return Mesh(vertices, index.reshape(-1)[self.faces])
 
     def is_watertight(self) -> bool:
         """Whether every directed edge occurs once and its opposite occurs once too."""

@@ -2,24 +2,30 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 
-from cuda_ext.march import BLOCK, coarsen, march, pack_bits, unpack_bits
+from cuda_ext.march import BLOCK, MarchSpace, coarsen, march, pack_bits, unpack_bits
 
 from .cameras import Rays
 from .samples import Samples
 from .space import Space
 
 if TYPE_CHECKING:
-    from .field import Field
+    from .volume import Volume
 
 RESOLUTION = 128
 _DECAY = 0.8  # of a cell's remembered density at every update
 _MIN_ALPHA = 0.01  # a cell is occupied when one marching step through it could be this opaque
+_FIT_ALPHA = 0.05  # the same while fitting a bounded scene: faint cells cost time, and floaters start as such
 _WARM_UPDATES = 16
+FIT_STRIDE = 4 / 3  # length of a step while fitting, in steps of pictures
+_WALL = 2.3  # optical depth of a step from which on cells count alike
+_DARK = 9.2  # remembered optical depth behind which a fit looks for nothing: a ten-thousandth of the light
+_LEARN = 0.25  # of the remembered optical depth at every look
 _CHUNK = 1 << 16
 
 
@@ -36,8 +42,10 @@ class OccupancyGrid(nn.Module):
         super().__init__()
         self.space, self.resolution = space, resolution
         self._march_space = space.march_space(resolution)
+        self._fit_space = replace(self._march_space, step=FIT_STRIDE * space.step)
         self.register_buffer("bits", torch.full((resolution**3 // 8,), 255, dtype=torch.uint8))
         self._density: Tensor | None = None
+        self._shares: Tensor | None = None  # of the optical depth that ends a ray, one step's in each cell [G^3]
         self._updates = 0
         self._coarse: tuple[int, Tensor] | None = None
 
@@ -90,11 +98,13 @@ class OccupancyGrid(nn.Module):
         return self.space.to_scene(torch.tensor(ends, dtype=torch.float32, device=self.bits.device).T / g)
 
     @torch.no_grad()
-    def update(self, field: Field, generator: torch.Generator) -> None:
+    def update(self, field: Volume, generator: torch.Generator) -> None:
         """One round of upkeep: look at some random and some occupied cells, forget a little, set the bits."""
         cells = self.resolution**3
         if self._density is None:
             self._density = torch.zeros(cells, device=self.bits.device)
+        if self._shares is None:
+            self._shares = torch.zeros(cells, device=self.bits.device)
         warm = self._updates < _WARM_UPDATES
         index = torch.randint(cells, (cells // (8 if warm else 64),), generator=generator)
         if not warm:
@@ -106,21 +116,35 @@ class OccupancyGrid(nn.Module):
         self._set_bits()
         self._updates += 1
 
-    def _look(self, field: Field, index: Tensor, generator: torch.Generator) -> None:
+    def _look(self, field: Volume, index: Tensor, generator: torch.Generator) -> None:
         assert self._density is not None
         for part in index.split(_CHUNK):
             jitter = torch.rand(len(part), 3, generator=generator)
             part = part.to(self._density.device)
             density = field.density(self.cell_positions(part, jitter.to(part.device)))
             self._density[part] = torch.maximum(self._density[part] * _DECAY, density)
+            if self._shares is not None:
+                share = (density * (FIT_STRIDE * self.space.step)).clamp_max(_WALL) / _DARK
+                self._shares[part] = torch.lerp(self._shares[part], share, _LEARN)
 
     def _set_bits(self) -> None:
         assert self._density is not None
-        threshold = min(float(self._density.mean()), _MIN_ALPHA / self.space.step)
+        alpha = _MIN_ALPHA if self.space.unbounded else _FIT_ALPHA  # steps of contracted space may be far longer
+        threshold = min(float(self._density.mean()), alpha / self.space.step)
         self.bits.copy_(pack_bits(self._density > threshold))
 
     @torch.no_grad()
-    def rebuild(self, field: Field, generator: torch.Generator, looks: int = 2) -> None:
+    def remember(self, field: Volume) -> None:
+        """Begin `update` from what a field that is trained already has in its occupied cells."""
+        occupied = unpack_bits(self.bits).nonzero()[:, 0]
+        self._density = torch.zeros(self.resolution**3, device=self.bits.device)
+        middle = torch.full((1, 3), 0.5, device=self.bits.device)
+        for part in occupied.split(_CHUNK):
+            self._density[part] = field.density(self.cell_positions(part, middle))
+        self._updates = _WARM_UPDATES
+
+    @torch.no_grad()
+    def rebuild(self, field: Volume, generator: torch.Generator, looks: int = 2) -> None:
         """Set every bit anew from the field alone: after loading, converting or editing."""
         cells = torch.arange(self.resolution**3)
         if field.kind == "sdf":
@@ -134,7 +158,7 @@ class OccupancyGrid(nn.Module):
         grown = nn.functional.max_pool3d(occupied.view(1, 1, g, g, g).float(), 3, stride=1, padding=1)
         self.bits.copy_(pack_bits(grown.reshape(-1) > 0))
 
-    def _near_surface(self, field: Field, cells: Tensor) -> Tensor:
+    def _near_surface(self, field: Volume, cells: Tensor) -> Tensor:
         """Cells [N] that a signed distance field's surface may cross: one look at each centre tells."""
         middle = torch.full((1, 3), 0.5)
         found = []
@@ -146,12 +170,15 @@ class OccupancyGrid(nn.Module):
 
     def state(self) -> dict[str, Tensor]:
         """What `update` remembers, for a resumable checkpoint."""
-        density = self._density if self._density is not None else torch.zeros(self.resolution**3)
-        return {"density": density, "updates": torch.tensor([self._updates])}
+        density, shares = (
+            torch.zeros(self.resolution**3) if kept is None else kept for kept in (self._density, self._shares)
+        )
+        return {"density": density, "shares": shares, "updates": torch.tensor([self._updates])}
 
     def load_state(self, state: dict[str, Tensor]) -> None:
         """Continue from `state()`."""
         self._density = state["density"].to(self.bits.device).clone()
+        self._shares = state["shares"].to(self.bits.device).clone()
         self._updates = int(state["updates"][0])
 
     def sample(self, rays: Rays, start: Tensor, end: Tensor, limit: int) -> tuple[Samples, Tensor, Tensor]:
@@ -159,8 +186,21 @@ class OccupancyGrid(nn.Module):
 
         Returns the samples, their midpoints x [S, 3], and where each ray goes on [R].
         """
+        return self._march(rays, start, end, limit, self._march_space)
+
+    def sample_visible(self, rays: Rays, start: Tensor, end: Tensor, limit: int) -> tuple[Samples, Tensor, Tensor]:
+        """As `sample` with longer steps, and no further than light should reach by what `update` remembers.
+
+        What it remembers of a cell may differ from what lies on a ray, and may have changed since: good for
+        fitting, where a few samples too few do no harm, not for pictures.
+        """
+        return self._march(rays, start, end, limit, self._fit_space, self._shares)
+
+    def _march(
+        self, rays: Rays, start: Tensor, end: Tensor, limit: int, space: MarchSpace, shares: Tensor | None = None
+    ) -> tuple[Samples, Tensor, Tensor]:
         ray, first, last, offsets, x, t = march(
-            rays.origins, rays.directions, start, end, self.bits, self.coarse, self._march_space, limit
+            rays.origins, rays.directions, start, end, self.bits, self.coarse, space, limit, shares
         )
         return Samples(ray, first, last, offsets), x, t
 

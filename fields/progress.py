@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass, field
 
 
@@ -24,3 +25,19 @@ class Progress:
         if self.total > 0:
             return min(1.0, self.step / self.total)
         return min(1.0, self.seconds / whole) if whole > 0 else 0.0
+
+
+class Clock:
+    """Makes reports with elapsed and remaining seconds for work in phases; starts when it is made."""
+
+    def __init__(self) -> None:
+        self._start = time.monotonic()
+        self._phase, self._phase_start = "", self._start
+
+    def report(self, step: int, total: int, phase: str) -> Progress:
+        """A report that `step` of `total` equal parts of `phase` are done."""
+        now = time.monotonic()
+        if phase != self._phase:
+            self._phase, self._phase_start = phase, now
+        remaining = (now - self._phase_start) / step * (total - step)
+        return Progress(step, total, phase, now - self._start, remaining)

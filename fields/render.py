@@ -8,20 +8,22 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from cuda_ext import composite
+from cuda_ext import composite, quiet_torch
 from cuda_ext.render_loss import DensityRule, reached, render_loss
 
 from .appearance import ViewMLP
 from .cameras import Cameras, Rays
-from .field import MAX_LOG_DENSITY, Field
+from .field import Field
+from .samplers import Sampler
 from .samples import Samples
+from .volume import MAX_LOG_DENSITY, Volume
 
 # A ray ends when less light than this is left; samples it cannot reach are dropped.
 STOP_LIGHT = 1e-4
 _MAX_SAMPLES = 1024  # of one ray while training
 _WAVES = (8, 8, 16, 32, 64)  # samples of each ray looked at before opaque rays are dropped
 _FAINT = 1e-4  # samples that add less than this are not coloured when rendering
-_CHUNK_RAYS = 1 << 14
+_CHUNK_RAYS = 1 << 15
 
 
 @dataclass(frozen=True)
@@ -34,18 +36,21 @@ class RayOutput:
     samples: int = 0  # field evaluations spent
 
 
-def march_rays(field: Field, rays: Rays, jitter: Tensor | float, near: float) -> tuple[Samples, Tensor]:
-    """All samples of rays in occupied cells, and their positions x [S, 3].
+def march_rays(
+    field: Volume, rays: Rays, jitter: Tensor | float, near: float, sampler: Sampler | None = None
+) -> tuple[Samples, Tensor]:
+    """All samples of rays in occupied cells (or as `sampler` says), and their positions x [S, 3].
 
     `jitter` in [0, 1) moves each ray's first sample by part of a step.
     """
     start, end = field.space.clip(rays.origins, rays.directions, near)
-    samples, x, _ = field.occupancy.sample(rays, start + jitter * field.space.step, end, _MAX_SAMPLES)
+    sampler = sampler or field.occupancy
+    samples, x, _ = sampler.sample(rays, start + jitter * field.space.step, end, _MAX_SAMPLES)
     return samples, x
 
 
 def render_samples(
-    field: Field, rays: Rays, samples: Samples, x: Tensor, background: Tensor
+    field: Volume, rays: Rays, samples: Samples, x: Tensor, background: Tensor
 ) -> tuple[Tensor, Tensor, Tensor, int]:
     """Colour [R, 3], opacity [R] and depth [R] of rays from given samples, with gradients.
 
@@ -84,14 +89,24 @@ def pixel_loss(field: Field, rays: Rays, samples: Samples, x: Tensor, wanted: Te
 
 @torch.no_grad()
 def render_rays(
-    field: Field, rays: Rays, background: float | Tensor = 1.0, near: float = 0.0, normals: bool = False
+    field: Volume,
+    rays: Rays,
+    background: float | Tensor = 1.0,
+    near: float = 0.0,
+    normals: bool = False,
+    sampler: Sampler | None = None,
 ) -> RayOutput:
-    """Render rays without gradients; with `normals`, colour has six channels (rgb, normal)."""
+    """Render rays without gradients; with `normals`, colour has six channels (rgb, normal).
+
+    The field is looked at in its occupied cells, or where `sampler` says.
+    """
+    sampler = sampler or field.occupancy
     parts = []
     for begin in range(0, max(1, len(rays)), _CHUNK_RAYS):
         chunk = slice(begin, begin + _CHUNK_RAYS)
         behind = background[chunk] if isinstance(background, Tensor) else background
-        parts.append(_render_chunk(field, rays[chunk], behind, near, normals))
+        with quiet_torch(unless=field.wide):
+            parts.append(_render_chunk(field, rays[chunk], behind, near, normals, sampler))
     return RayOutput(
         torch.cat([p.color for p in parts]),
         torch.cat([p.opacity for p in parts]),
@@ -100,7 +115,9 @@ def render_rays(
     )
 
 
-def _render_chunk(field: Field, rays: Rays, background: float | Tensor, near: float, normals: bool) -> RayOutput:
+def _render_chunk(
+    field: Volume, rays: Rays, background: float | Tensor, near: float, normals: bool, sampler: Sampler
+) -> RayOutput:
     count, device = len(rays), rays.origins.device
     t, end = field.space.clip(rays.origins, rays.directions, near)
     channels = 6 if normals else 3
@@ -111,7 +128,7 @@ def _render_chunk(field: Field, rays: Rays, background: float | Tensor, near: fl
     while len(alive):
         limit = _WAVES[min(wave, len(_WAVES) - 1)]
         here = rays[alive]
-        samples, x, t_next = field.occupancy.sample(here, t[alive], end[alive], limit)
+        samples, x, t_next = sampler.sample(here, t[alive], end[alive], limit)
         features = field.features(x)
         density = field.density_of(features, x)
         part = _shade(field, here, samples, x, features, density, light[alive], normals)
@@ -129,7 +146,7 @@ def _render_chunk(field: Field, rays: Rays, background: float | Tensor, near: fl
 
 
 def _shade(
-    field: Field,
+    field: Volume,
     rays: Rays,
     samples: Samples,
     x: Tensor,
@@ -154,7 +171,7 @@ def _shade(
 
 
 def render_view(
-    field: Field,
+    field: Volume,
     cameras: Cameras,
     index: int,
     *,

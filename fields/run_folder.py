@@ -79,8 +79,14 @@ class RunFolder:
         return read_record(self.path)
 
     def save_field(self, tensors: Mapping[str, Tensor], header: Header) -> Path:
-        """Replace the run's finished field; `header` as in `save_tensors`, its type is "field"."""
+        """Replace the run's finished field; `header` as in `save_tensors`, its type is "field".
+
+        Of the states only the newest stays, for a run that goes on with a longer budget: a damaged one
+        would cost that, but not the result.
+        """
         save_tensors(self.field_path, tensors, {**header, "type": "field"})
+        for state in _states(self.path)[1:]:
+            state.unlink(missing_ok=True)
         return self.field_path
 
     def save_state(self, step: int, tensors: Mapping[str, Tensor], header: Header) -> Path:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
@@ -19,6 +21,7 @@ Kind = Literal["density", "sdf"]
 
 # Stored densities are per box extent. Beyond e^10 a marching step is opaque, and below e^-20 empty.
 MAX_LOG_DENSITY = 10.0
+SURFACE_STEPS = 0.5  # width of the rendered surface of a good distance, in marching steps: wider ones have a halo
 _CHUNK = 1 << 16
 
 
@@ -39,6 +42,8 @@ class Volume(nn.Module, ABC):
     density through the Laplace distribution of VolSDF (Yariv et al. 2021, equation 2), so that one renderer, sampler
     and distiller serve both kinds.
     """
+
+    wide: bool = False  # most time goes into torch's own operators, which then get every thread
 
     def __init__(self, space: Space, kind: Kind) -> None:
         super().__init__()
@@ -121,12 +126,29 @@ class Volume(nn.Module, ABC):
 
     def normals(self, x: Tensor) -> Tensor:
         """Unit outward normals [N, 3]: along the gradient of distance, or against that of log-density."""
-        with torch.enable_grad():
+        with _constant(self), torch.enable_grad():
             x = x.detach().requires_grad_()
             geometry = self.geometry(self.features(x), x)
             (gradient,) = torch.autograd.grad(geometry.sum(), x)
         sign = 1.0 if self.kind == "sdf" else -1.0
         return sign * torch.nn.functional.normalize(gradient, dim=-1)
+
+
+@contextlib.contextmanager
+def _constant(module: nn.Module) -> Iterator[None]:
+    """No parameter asks for a gradient inside the block.
+
+    An operator cannot see which of its inputs a backward pass is for: tables would get gradients as well, which
+    cost more than the positions' and, in the middle of a fit, would go into the optimiser's sums.
+    """
+    trained = [p for p in module.parameters() if p.requires_grad]
+    for p in trained:
+        p.requires_grad_(False)
+    try:
+        yield
+    finally:
+        for p in trained:
+            p.requires_grad_(True)
 
 
 def laplace_density(sdf: Tensor, beta: Tensor) -> Tensor:

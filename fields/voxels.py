@@ -41,3 +41,35 @@ def vertices_in(occupied: Tensor, cells: int) -> Tensor:
         vertices[:, 2] += first
         found.append(vertices)
     return torch.cat(found)
+
+
+def grown(cells: Tensor) -> Tensor:
+    """`cells` [G, G, G] bool and all neighbours of theirs, those across edges and corners too."""
+    for _ in range(3):  # along each axis in turn
+        wider = cells.clone()
+        wider[1:] |= cells[:-1]
+        wider[:-1] |= cells[1:]
+        cells = wider.permute(1, 2, 0)
+    return cells.contiguous()
+
+
+def voxels_over(cells: Tensor, count: int) -> Tensor:
+    """Which voxels [count, count, count] of the unit cube share any space with `cells` [G, G, G] bool."""
+    size = cells.shape[0]
+    voxel = torch.arange(count, device=cells.device)
+    first, last = voxel * size // count, ((voxel + 1) * size - 1) // count
+    for _ in range(3):  # along each axis in turn
+        found = cells[first]
+        for step in range(1, int((last - first).max()) + 1):
+            found = found | cells[torch.minimum(first + step, last)]
+        cells = found.permute(1, 2, 0)
+    return cells.contiguous()
+
+
+def points_in(cells: Tensor, count: int, generator: torch.Generator) -> Tensor:
+    """Random points [count, 3] of the unit cube, even over `cells` [G, G, G] bool (z, y, x); [0, 3] without any."""
+    cell = cells.nonzero().flip(1)
+    if not len(cell):
+        return torch.zeros(0, 3, device=cells.device)
+    chosen = torch.randint(len(cell), (count,), generator=generator).to(cells.device)
+    return (cell[chosen] + torch.rand(count, 3, generator=generator).to(cells.device)) / cells.shape[0]

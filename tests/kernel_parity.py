@@ -199,7 +199,10 @@ class KernelParity:
 
     @pytest.mark.parametrize("unbounded", [False, True])
     @pytest.mark.parametrize("cone", [0.0, 0.02])
-    def test_march_finds_the_same_samples(self, device: torch.device, unbounded: bool, cone: float) -> None:
+    @pytest.mark.parametrize("blocked", [False, True])
+    def test_march_finds_the_same_samples(
+        self, device: torch.device, unbounded: bool, cone: float, blocked: bool
+    ) -> None:
         bounds = torch.tensor([[-1.0, -2, -1], [1, 1, 2]])
         space = MarchSpace(bounds, 32, unbounded, 0.03, cone)
         occupied = torch.rand(32**3, generator=torch.Generator().manual_seed(8)) < 0.2
@@ -213,7 +216,8 @@ class KernelParity:
         directions[0] = torch.tensor([1.0, 0, 0])
         t, t_end = torch.zeros(150, device=device), torch.full((150,), 4.0, device=device)
         t_end[1] = 0
-        found, wanted = both(cuda_ext.march, origins, directions, t, t_end, bits, coarse, space, 40)
+        shares = numbers(device, 32**3, seed=3).abs() / 4 if blocked else None
+        found, wanted = both(cuda_ext.march, origins, directions, t, t_end, bits, coarse, space, 40, shares)
         counts = found[3].diff(), wanted[3].diff()
         same = counts[0] == counts[1]  # rounding may put a midpoint on the other side of a cell's face
         assert same.float().mean() > 0.95 and (counts[0] - counts[1]).abs().max() <= 2

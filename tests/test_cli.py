@@ -221,7 +221,7 @@ def test_convert_writes_a_field_and_a_report(tmp_path: Path) -> None:
     assert found["vs_photos"].keys() == {"teacher_psnr", "student_psnr"} and found["student"]["backend"] == "mlp"
     assert found["bytes"] == out.stat().st_size and 0 <= found["fog"] <= 1
     page = (report / "report.html").read_text()
-    assert page.count("data:image/jpeg;base64,") == 18 and "://" not in page
+    assert page.count("data:image/jpeg;base64,") == 4 * 5 + 3 * 6 and "://" not in page
     assert run("render", out, "--out", tmp_path / "p", "--frames", 1, "--size", "16x16").code == 0
 
 
@@ -251,6 +251,18 @@ def test_bench_gives_rows_beside_a_named_baseline() -> None:
     (row,) = found["rows"]
     assert row.keys() == ROW_KEYS and row["baseline"] == "torch.optim.Adam" and row["ours_s"] > 0
     assert found["hardware"]["calibration_gflops"][0] > 0 and found["versions"]["torch"]
+
+
+@pytest.mark.parametrize("subject", ["fit", "render"])
+def test_bench_of_whole_fields_runs_the_reference_beside_them(subject: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    small = {"_PHOTOS": 6, "_SIDE": 24, "_WARM_FIT": 16, "_WARM_STEPS": 16, "_FRAMES": ((16, "frame"),)}
+    for name, value in {**small, "_PRESET": "tiny"}.items():
+        monkeypatch.setattr(f"app.bench.fields.{name}", value)
+    found = run("bench", subject, "--only", "hash", "--repeat", 1, "--limit", "1s", "--json")
+    assert found.code == 0, found.err
+    (row,) = found.json["rows"]
+    assert row.keys() == ROW_KEYS and row["baseline"] == "PyTorch reference"
+    assert row["ours_s"] > 0 and row["baseline_s"] > 0 and "hash" in row["config"]
 
 
 def test_doctor_finds_what_is_needed() -> None:

@@ -239,6 +239,13 @@ def test_timing_takes_turns_and_reports_one_part() -> None:
     assert row.ratio > 0 and row.spread >= 0 and row.baseline == "python"
 
 
+def test_timing_that_has_no_time_left_still_gives_a_row() -> None:
+    order: list[str] = []
+    contest = Contest("sum", "n=1", lambda: order.append("ours"), "python", lambda: order.append("theirs"))
+    assert measure(contest, 100, seconds=0.0).ratio > 0
+    assert order == ["ours", "theirs"]
+
+
 def test_check_that_fails_is_a_finding() -> None:
     def _broken() -> None:
         raise OSError("no such device")

@@ -5,6 +5,7 @@ import math
 import pytest
 import torch
 
+from cuda_ext import Adam
 from cuda_ext.render_loss import ClampedExp
 from fields.backends import BACKENDS
 from fields.errors import UserError
@@ -112,3 +113,13 @@ def test_contraction_keeps_the_box_in_the_middle_half_and_inverts() -> None:
     assert u[1, 0].item() == pytest.approx(0.75)
     assert bool(((u > 0) & (u < 1)).all())
     assert torch.allclose(space.to_scene(u), x, atol=1e-3)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_normals_in_the_middle_of_a_fit_leave_its_gradients_alone(backend: str) -> None:
+    field = make(backend)
+    optimiser = Adam(field.parameter_groups())
+    field.backend.attach(optimiser)
+    assert bool(field.normals(points()[0]).isfinite().all())
+    assert float(optimiser.collect()) == 0 and all(p.requires_grad for p in field.backend.parameters())
+    assert not any(optimiser.gradient(p).any() for p in field.backend.parameters())

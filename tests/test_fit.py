@@ -7,7 +7,6 @@ import torch
 
 from data.procedural import make_capture
 from fields.budget import Budget, decayed_rate
-from fields.distill import cameras_around, distill
 from fields.errors import UserError
 from fields.field import Field
 from fields.field_file import load_field_with_notes, save_field
@@ -107,21 +106,6 @@ def test_empty_field_renders_background_without_error(fitted: Field, capture: Ca
     picture = render_view(empty, capture.test.cameras, 0, background=1.0)["rgb"]
     assert bool((picture == 1).all())
     assert fit(empty, capture, 20).step == 20  # nothing to learn from, but nothing breaks either
-
-
-@pytest.mark.parametrize("name", ["mlp", "vm", "triplane", "sparse", "cp"])
-def test_distilled_student_follows_its_teacher(fitted: Field, capture: Capture, name: str) -> None:
-    student = new_field(capture, name)
-    before = psnr(student, capture)
-    for progress in distill(fitted, student, Budget(steps=160), cameras=capture.train.cameras):
-        assert progress.phase in ("features", "values", "pixels")
-    assert psnr(student, capture) > before + 3
-
-
-def test_cameras_round_a_field_see_it(fitted: Field) -> None:
-    cameras = cameras_around(fitted, 8, torch.Generator().manual_seed(0), size=32)
-    seen = [float(render_view(fitted, cameras, i, what=("opacity",))["opacity"].max()) for i in range(8)]
-    assert min(seen) > 0.9
 
 
 def test_pixels_over_random_background_are_composited(capture: Capture) -> None:

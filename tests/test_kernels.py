@@ -231,6 +231,20 @@ class TestMarch:
         assert occupied[(cell[:, 2] * 16 + cell[:, 1]) * 16 + cell[:, 0]].float().mean() > 0.999
         assert torch.equal(offsets.diff(), torch.bincount(ray, minlength=60))
 
+    @pytest.mark.parametrize("native", [pytest.param(True, marks=needs_native), False])
+    def test_rays_end_where_the_shares_of_their_cells_come_to_one(self, native: bool) -> None:
+        space, bits, _, origins, directions = march_scene(False, 0.0)
+        rays = origins, directions, torch.zeros(60), torch.full((60,), 3.0), bits, coarsen(bits, 16), space, 4096
+        before, engine._enabled = engine._enabled, native
+        try:
+            whole, none = march(*rays), march(*rays, torch.zeros(16**3))
+            four = march(*rays, torch.full((16**3,), 0.25))
+        finally:
+            engine._enabled = before
+        assert torch.equal(none[1], whole[1]) and torch.equal(none[5], whole[5])
+        assert torch.equal(four[3].diff(), whole[3].diff().clamp_max(4))
+        assert bool((four[5] >= 3).all())
+
     def test_rays_with_nothing_ahead_take_no_samples(self) -> None:
         space, bits, _, origins, directions = march_scene(False, 0.0)
         one, nine, empty = torch.ones(60), torch.full((60,), 9.0), torch.zeros_like(bits)

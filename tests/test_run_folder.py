@@ -27,12 +27,13 @@ def _weights(value: float, count: int = 4) -> dict[str, torch.Tensor]:
     return {"w": torch.full((count,), value)}
 
 
-def _run(path: Path, steps: int = 3) -> None:
+def _run(path: Path, steps: int = 3, finished: bool = True) -> None:
     with RunFolder(path) as run:
         run.write_record({"steps": steps})
         for step in range(1, steps + 1):
             run.save_state(step, _weights(step), HEADER)
-        run.save_field(_weights(steps), HEADER)
+        if finished:
+            run.save_field(_weights(steps), HEADER)
 
 
 def _flip_last_byte(path: Path) -> None:
@@ -44,10 +45,14 @@ def _names(path: Path) -> list[str]:
     return sorted(p.name for p in path.iterdir() if p.name != ".lock")
 
 
-def test_run_leaves_record_field_and_two_states(tmp_path: Path) -> None:
+def test_run_keeps_its_two_newest_states(tmp_path: Path) -> None:
+    _run(tmp_path / "run", steps=5, finished=False)
+    assert _names(tmp_path / "run") == ["run.json", *(f"state-{step:09d}.safetensors" for step in (4, 5))]
+
+
+def test_finished_run_leaves_record_field_and_its_last_state(tmp_path: Path) -> None:
     _run(tmp_path / "run", steps=5)
-    states = [f"state-{step:09d}.safetensors" for step in (4, 5)]
-    assert _names(tmp_path / "run") == ["field.safetensors", "run.json", *states]
+    assert _names(tmp_path / "run") == ["field.safetensors", "run.json", "state-000000005.safetensors"]
     field = resolve_field(tmp_path / "run")
     assert load_tensors(field)[1]["type"] == "field"
     assert resolve_field(field) == field
@@ -64,7 +69,7 @@ def test_resume_takes_the_newest_state(tmp_path: Path) -> None:
 
 
 def test_damaged_newest_state_is_passed_over_and_told(tmp_path: Path) -> None:
-    _run(tmp_path)
+    _run(tmp_path, finished=False)
     _flip_last_byte(tmp_path / "state-000000003.safetensors")
     with RunFolder(tmp_path, resume=True) as run:
         state = run.load_state()

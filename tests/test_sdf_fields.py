@@ -13,10 +13,11 @@ from fields.budget import Budget
 from fields.errors import UserError
 from fields.field import Field
 from fields.fit import FitState
-from fields.fit_sdf import SDFOptions, eikonal_loss, fit_sdf, sdf_loss
+from fields.fit_sdf import SDFOptions, fit_sdf
 from fields.mesh import Mesh, extract_mesh
 from fields.occupancy import OccupancyGrid
 from fields.sdf_gradient import sdf_gradient
+from fields.sdf_loss import eikonal_loss, sdf_loss
 from fields.space import Space
 
 LOW, HIGH = torch.tensor([-1.0, -1.5, -1.0]), torch.tensor([2.0, 1.5, 2.0])

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from torch import Tensor
+
 from data.procedural import make_capture, orbit_cameras
 from fields.backends import BACKENDS
 from fields.budget import Budget
 from fields.distill import distill
 from fields.field import Field
-from fields.fit import fit_images
+from fields.fit import REPORT_STEPS, FitState, fit_images
+from fields.progress import Progress
 from fields.render import render_view
 from fields.space import Space
 from fields.views import Capture
@@ -17,27 +20,26 @@ from fields.views import Capture
 from .kernels import REFERENCE, referenced
 from .timing import Contest, Work
 
+_PRESET = "small"
 _PHOTOS, _SIDE = 24, 100
 _WARM_STEPS = 256
+_WARM_FIT, _ENDLESS = 128, 10_000_000
 _OURS, _THEIRS = 32, 2  # steps in one timed run
 _FRAMES = ((400, "frame"), (128, "preview"))
 
 
 def fit_contests() -> list[Contest]:
-    """One fitting step of every backend on the built-in photos, at its small preset."""
-    capture = _capture()
-    return [
-        Contest(
-            "fit step",
-            f"{name}, preset small",
-            _fitting(name, capture, _OURS),
-            REFERENCE,
-            referenced(_fitting(name, capture, _THEIRS)),
-            _OURS,
-            _THEIRS,
-        )
-        for name in BACKENDS
-    ]
+    """One fitting step of every backend on the built-in photos, at its small preset.
+
+    Two fits go on from the same warm state by equal numbers of steps, one with either engine.
+    """
+    capture, found = _capture(), []
+    for name in BACKENDS:
+        start = _WarmFit(name, capture)
+        work, baseline = _fitting(start), referenced(_fitting(start))
+        config = f"{name}, preset {_PRESET}, from step {_WARM_FIT}"
+        found.append(Contest("fit step", config, work, REFERENCE, baseline, REPORT_STEPS, REPORT_STEPS))
+    return found
 
 
 def render_contests(field: Field | None = None) -> list[Contest]:
@@ -56,7 +58,7 @@ def convert_contests() -> list[Contest]:
     return [
         Contest(
             "convert step",
-            f"hash to {name}, preset small",
+            f"hash to {name}, preset {_PRESET}",
             _distilling(teacher, name, _OURS),
             REFERENCE,
             referenced(_distilling(teacher, name, _THEIRS)),
@@ -73,7 +75,7 @@ def _capture() -> Capture:
 
 
 def _new(name: str, capture: Capture) -> Field:
-    return Field.create(name, Space(capture.bounds, capture.contraction))
+    return Field.create(name, Space(capture.bounds, capture.contraction), preset=_PRESET)
 
 
 def _fitted(name: str, capture: Capture) -> Field:
@@ -82,18 +84,39 @@ def _fitted(name: str, capture: Capture) -> Field:
     return field
 
 
-def _fitting(name: str, capture: Capture, steps: int) -> Work:
-    field = _new(name, capture)
+class _WarmFit:
+    """The state of a fit after some steps, taken when it is first asked for."""
+
+    def __init__(self, name: str, capture: Capture) -> None:
+        self.name, self.capture = name, capture
+        self._tensors: dict[str, Tensor] = {}
+
+    def resumed(self) -> Iterator[Progress]:
+        """A fit that goes on from there, a report every `REPORT_STEPS` steps."""
+        field = _new(self.name, self.capture)
+        if not self._tensors:
+            state = FitState(field, 0)
+            _exhaust(fit_images(field, self.capture, Budget(steps=_WARM_FIT), state=state))
+            self._tensors = {name: tensor.clone() for name, tensor in state.tensors().items()}
+        state = FitState.restore(field, self._tensors)
+        return fit_images(field, self.capture, Budget(steps=_ENDLESS), state=state)
+
+
+def _fitting(start: _WarmFit) -> Work:
+    """`REPORT_STEPS` further steps at every call."""
+    running: list[Iterator[Progress]] = []
 
     def run() -> None:
-        _exhaust(fit_images(field, capture, Budget(steps=steps)))
+        if not running:
+            running.append(start.resumed())
+        next(running[0])
 
     return run
 
 
 def _distilling(teacher: Field, name: str, steps: int) -> Work:
     def run() -> None:
-        student = Field.create(name, teacher.space)
+        student = Field.create(name, teacher.space, preset=_PRESET)
         _exhaust(distill(teacher, student, Budget(steps=steps)))
 
     return run

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 import time
 from collections.abc import Callable, Generator
@@ -40,14 +41,17 @@ class Row:
     spread: float
 
 
-def measure(contest: Contest, repeat: int) -> Row:
-    """Run both once unmeasured, then `repeat` times in turn."""
-    contest.ours()
-    contest.theirs()
-    pairs = [
-        (_seconds(contest.ours) / contest.ours_parts, _seconds(contest.theirs) / contest.baseline_parts)
-        for _ in range(repeat)
-    ]
+def measure(contest: Contest, repeat: int, seconds: float = math.inf) -> Row:
+    """Run both in turn: once to get warm, then `repeat` times, or until `seconds` are over.
+
+    The first pair counts only where there was no time for another.
+    """
+    end = time.monotonic() + seconds
+    pairs: list[tuple[float, float]] = []
+    while len(pairs) <= repeat and (not pairs or time.monotonic() < end):
+        ours = _seconds(contest.ours) / contest.ours_parts
+        pairs.append((ours, _seconds(contest.theirs) / contest.baseline_parts))
+    pairs = pairs[1:] or pairs
     ratios = [theirs / ours for ours, theirs in pairs]
     ratio = statistics.median(ratios)
     return Row(
@@ -61,15 +65,18 @@ def measure(contest: Contest, repeat: int) -> Row:
     )
 
 
-def measure_all(contests: list[Contest], repeat: int) -> Generator[Progress, None, list[dict[str, Any]]]:
-    """A row for each contest; they are the generator's return value."""
-    rows, start = [], time.perf_counter()
+def measure_all(
+    contests: list[Contest], repeat: int, seconds: float = math.inf
+) -> Generator[Progress, None, list[dict[str, Any]]]:
+    """A row for each contest; they are the generator's return value. No new run starts after `seconds`, but
+    every contest has one."""
+    rows, start = [], time.monotonic()
     for index, contest in enumerate(contests):
-        elapsed = time.perf_counter() - start
+        elapsed = time.monotonic() - start
         remaining = elapsed / index * (len(contests) - index) if index else 0.0
         yield Progress(index, len(contests), contest.name, elapsed, remaining)
-        rows.append(asdict(measure(contest, repeat)))
-    yield Progress(len(contests), len(contests), "bench", time.perf_counter() - start)
+        rows.append(asdict(measure(contest, repeat, (seconds - elapsed) / (len(contests) - index))))
+    yield Progress(len(contests), len(contests), "bench", time.monotonic() - start)
     return rows
 
 

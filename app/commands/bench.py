@@ -8,10 +8,12 @@ import typer
 
 from fields.errors import UserError
 
-from ..arguments import JsonTo
+from .. import parsing
+from ..arguments import Device, JsonTo, Seed
 from ..console import Console
 
 if TYPE_CHECKING:
+    from ..bench.matrix import MatrixSettings
     from ..bench.timing import Contest
 
 SUBJECTS = ("kernels", "fit", "render", "convert")
@@ -26,12 +28,36 @@ def bench(
     subject: Annotated[str, typer.Argument(help="kernels, fit, render or convert.")],
     field: Annotated[str | None, typer.Option(help="Run folder or field file to render, for bench render.")] = None,
     repeat: Annotated[int, typer.Option(help="Runs of each, taken in turn with the baseline's.", min=1, max=1000)] = 5,
+    limit: Annotated[str, typer.Option(help="No new run starts after this long; each row has one at least.")] = "3m",
     only: Annotated[str, typer.Option(help="Only rows whose name or configuration has this in it.")] = "",
+    out: Annotated[
+        str | None,
+        typer.Option(help="bench convert: folder for a table of every representation converted into every other."),
+    ] = None,
+    pairs: Annotated[str | None, typer.Option(help="Only these, as hash:mlp,vm:sparse (teacher:student).")] = None,
+    kinds: Annotated[
+        str | None, typer.Option(help="density, sdf, or both with a comma; by default what suits.")
+    ] = None,
+    scene: Annotated[str, typer.Option(help="Capture folder or mesh to convert on, or builtin.")] = "builtin",
+    size: Annotated[int | None, typer.Option(help="Width of the photos, about.", min=8, max=8192)] = None,
+    preset: Annotated[str, typer.Option(help="tiny, small or paper.")] = "small",
+    time: Annotated[str, typer.Option(help="Of each conversion: 60s, or 500steps.")] = "60s",
+    teacher: Annotated[str | None, typer.Option(metavar="TIME", help="Of each teacher's fit; as --time.")] = None,
+    scratch: Annotated[
+        str | None, typer.Option(metavar="TIME", help="Of each student's fit from scratch, the reference; as --time.")
+    ] = None,
+    study: Annotated[
+        bool, typer.Option("--study", help="Instead: what each part of the method brings, and how much sooner.")
+    ] = False,
+    seed: Seed = 0,
+    device: Device = "auto",
     json_to: JsonTo = None,
 ) -> None:
     """Measure speed, always side by side with a named baseline.
 
     ratio = baseline time / our time, the median of runs taken in turn; spread = their range over the median.
+    `bench convert --out DIR` measures what conversions keep, beside the teacher and a fit from scratch; what is done
+    stays in DIR, and the same command goes on with the rest.
     """
     console = Console(json_to)
     if subject not in SUBJECTS:
@@ -42,12 +68,17 @@ def bench(
             expected=" ".join(SUBJECTS),
             fix="choose one",
         )
+    if out is not None and subject == "convert":
+        limits = (time, teacher or time, scratch or time)
+        _convert_table(console, out, study, _matrix_settings(pairs, kinds, scene, size, preset, limits, seed, device))
+        return
     from ..bench.timing import measure_all
     from ..hardware import calibration, hardware, versions
 
+    seconds = parsing.duration(limit)
     contests = [c for c in _contests(subject, field) if only.lower() in f"{c.name} {c.config}".lower()]
     before = calibration()
-    rows = console.run(measure_all(contests, repeat))
+    rows = console.run(measure_all(contests, repeat, seconds))
     machine = {**hardware(), "calibration_gflops": [before, calibration()]}
     for row in rows:
         console.say(_line(row))
@@ -57,6 +88,66 @@ def bench(
         f"{speeds[0]:.0f} GFLOP/s before and {speeds[1]:.0f} after"
     )
     console.finish({"hardware": machine, "versions": versions(), "rows": rows})
+
+
+def _matrix_settings(
+    pairs: str | None,
+    kinds: str | None,
+    scene: str,
+    size: int | None,
+    preset: str,
+    limits: tuple[str, str, str],
+    seed: int,
+    device: str,
+) -> MatrixSettings:
+    """Settings of the table, before anything is read.
+
+    Raises:
+        UserError: `E-USAGE-PAIRS`, `E-USAGE-CHOICE`, `E-USAGE-TIME`.
+    """
+    from ..bench.matrix import MatrixSettings, all_pairs, read_pairs
+    from ..devices import pick_device
+    from ..fitting import KINDS
+    from ..source import names_mesh
+
+    time, teacher, scratch = (
+        parsing.budget(text, option) for text, option in zip(limits, ("--time", "--teacher", "--scratch"), strict=True)
+    )
+    usual = "sdf" if names_mesh(scene) else "density"
+    return MatrixSettings(
+        read_pairs(pairs) if pairs else all_pairs(),
+        parsing.choices(kinds or usual, KINDS, "--kinds"),  # type: ignore[arg-type]
+        scene,
+        size,
+        preset,
+        time,
+        teacher,
+        scratch,
+        seed,
+        pick_device(device),
+    )
+
+
+def _convert_table(console: Console, out: str, study: bool, settings: MatrixSettings) -> None:
+    """Run the table (or the study) into its folder: .json and .md, and a heat map of the table."""
+    from fields.safeio import write_bytes, write_json
+
+    from ..bench import matrix, matrix_table
+    from ..bench import study as parts
+    from ..hardware import hardware, versions
+    from ..outputs import check_folder
+
+    folder = check_folder(out, force=True)
+    rows = console.run(parts.study_steps(settings, folder) if study else matrix.matrix_steps(settings, folder))
+    name = "study" if study else "matrix"
+    document = {"hardware": hardware(settings.device), "versions": versions(), "rows": rows}
+    text = parts.markdown(rows) if study else matrix_table.markdown(rows)
+    write_json(folder / f"{name}.json", document)
+    write_bytes(folder / f"{name}.md", text.encode())
+    if not study:
+        write_bytes(folder / "matrix.svg", matrix_table.heat_map(rows).encode())
+    console.say(text)
+    console.finish(document)
 
 
 def _contests(subject: str, field: str | None) -> list[Contest]:

@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
+import math
+from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from fields.errors import UserError
+
 from .. import parsing
 from ..arguments import Device, Force, JsonTo, Seed
 from ..console import Console
-from ..source import open_source
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from ..conversion_plan import Company
+    from ..editing import Edit
+    from ..teachers import Teacher
+
+_HIGHEST_PSNR = 100.0
 
 
 def register(app: typer.Typer) -> None:
@@ -21,66 +30,166 @@ def register(app: typer.Typer) -> None:
 
 
 def convert(
-    field: Annotated[str, typer.Argument(help="Run folder or field file: the teacher.")],
+    field: Annotated[str, typer.Argument(help="Run folder, field file or mesh file: the teacher.")],
     to: Annotated[str, typer.Option(help="Representation to convert into; fieldscape doctor lists them.")],
     out: Annotated[str, typer.Option(help="Field file (.safetensors) or run folder to make.")],
     kind: Annotated[str | None, typer.Option(help="density or sdf; the teacher's by default.")] = None,
     preset: Annotated[str, typer.Option(help="tiny, small or paper.")] = "small",
-    time: Annotated[str | None, typer.Option(help="How long to distil, such as 60s or 5m.")] = None,
-    steps: Annotated[int | None, typer.Option(help="How many steps to distil.", min=1, max=10_000_000)] = None,
     setting: Annotated[
         list[str] | None,
         typer.Option("--set", metavar="KEY=VALUE", help="A setting of the backend; may be given several times."),
     ] = None,
+    time: Annotated[str | None, typer.Option(help="How long to distil, such as 60s or 5m.")] = None,
+    steps: Annotated[int | None, typer.Option(help="How many steps to distil.", min=1, max=10_000_000)] = None,
+    psnr: Annotated[
+        float | None, typer.Option(metavar="DB", help="End as soon as the student is this close to its teacher.")
+    ] = None,
+    max_size: Annotated[
+        str | None, typer.Option(metavar="SIZE", help="Lower the preset's sizes until the file is smaller, as in 2MB.")
+    ] = None,
+    edit: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="WHAT:VALUE",
+            help="Change the teacher first, in the order given: crop, delete, duplicate, transform, merge. "
+            "Boxes are x0,y0,z0,x1,y1,z1: crop:BOX, delete:BOX, duplicate:BOX@dx,dy,dz, "
+            "transform:scale=2,rotate=0,90,0, merge:FIELD@dx,dy,dz.",
+        ),
+    ] = None,
+    cameras: Annotated[
+        str | None, typer.Option(metavar="SOURCE[:SPLIT]", help="Capture from whose cameras rays are sent.")
+    ] = None,
     against: Annotated[
         str | None, typer.Option(metavar="SOURCE", help="Capture whose test photos both are compared with.")
     ] = None,
+    finetune: Annotated[
+        str | None,
+        typer.Option(metavar="TIME", help="Then fit to the training photos of --against, for 60s or 500steps."),
+    ] = None,
     report: Annotated[str | None, typer.Option(metavar="DIR", help="Folder for report.json and report.html.")] = None,
+    baseline: Annotated[
+        bool, typer.Option("--baseline", help="Also train the same student from scratch for as long, to compare.")
+    ] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with the conversion begun in --out.")] = False,
     seed: Seed = 0,
     device: Device = "auto",
     force: Force = False,
     json_to: JsonTo = None,
 ) -> None:
-    """Convert a field into another representation or kind, by distillation; no photos are needed."""
+    """Convert a field or mesh into another representation or kind, by distillation; no photos are needed.
+
+    Without --time or --steps it takes one minute. Ctrl-C keeps what was done: --resume goes on with it.
+    """
     console = Console(json_to)
+    tuned = parsing.budget(finetune, "--finetune") if finetune else (None, None)
     settings: dict[str, Any] = {
         "backend": to,
         "kind": kind,
         "preset": preset,
+        "settings": parsing.settings(setting or [], to),
         "seconds": parsing.duration(time) if time else None,
         "steps": steps,
-        "settings": parsing.settings(setting or [], to),
         "seed": seed,
+        "target_psnr": None if psnr is None else _target(psnr),
+        "finetune_seconds": tuned[0],
+        "finetune_steps": tuned[1],
+        "max_bytes": parsing.file_size(max_size) if max_size else None,
     }
-    from ..conversion import ConvertSettings, new_student, write_report
+    _refuse_conflicts(resume=resume, force=force, edited=bool(edit), against=against)
     from ..conversion import convert as steps_of
+    from ..conversion_plan import plan_conversion
+    from ..conversion_report import write_report
+    from ..conversion_state import ConvertSettings
     from ..devices import pick_device
-    from ..library import open_field
-    from ..outputs import check_apart, check_folder
+    from ..editing import parse_edits
+    from ..outputs import check_folder
 
-    target = _target(out, force)
-    folder = check_folder(report, force) if report else None
+    edits = parse_edits(edit or [])
+    target = _out(out, force or resume)
+    folder = check_folder(report, force or resume) if report else None
+    teacher = _open(console, field, pick_device(device), edits, target)
+    company = replace(_company(against, cameras), baseline=baseline)
     chosen = ConvertSettings(**settings)
-    opened = open_field(field, pick_device(device))
-    check_apart(target, field, opened.path)
-    new_student(opened.field, chosen)
-    capture = open_source(against).require_capture() if against else None
-    student = f"{chosen.kind or opened.field.kind} field {to}, preset {preset}"
-    console.say(f"{opened.field.kind} field {opened.field.name} → {student}, on {opened.field.device}")
-    document, comparison = console.run(steps_of(opened, chosen, target, force=force, against=capture))
+    plan = plan_conversion(teacher, chosen, company)
+    for line in _plan_lines(teacher, plan):
+        console.say(line)
+    document, comparison = console.run(steps_of(teacher, chosen, target, force=force, resume=resume, company=company))
     if folder is not None:
         write_report(folder, document, comparison)
     _summary(console, document, target)
     console.finish({"out": str(target), **document})
 
 
-def _target(out: str, force: bool) -> Path:
-    from ..conversion import FIELD_SUFFIX
+def _target(psnr: float) -> float:
+    if not (math.isfinite(psnr) and 0 < psnr <= _HIGHEST_PSNR):
+        raise UserError(
+            "E-USAGE-PSNR",
+            "--psnr is no closeness to aim at",
+            got=psnr,
+            expected=f"more than 0 and at most {_HIGHEST_PSNR:g} dB",
+            fix="use --psnr 30",
+        )
+    return psnr
+
+
+def _refuse_conflicts(resume: bool, force: bool, edited: bool, against: str | None) -> None:
+    if resume and force:
+        raise UserError(
+            "E-USAGE-CONFLICT",
+            "--resume and --force contradict each other",
+            expected="one of them",
+            fix="keep --resume to go on, --force to start anew",
+        )
+    if edited and against:
+        raise UserError(
+            "E-USAGE-CONFLICT",
+            "photos do not show an edited scene",
+            got="--edit and --against",
+            expected="one of them",
+            fix="leave --against out; --cameras SOURCE takes its cameras only",
+        )
+
+
+def _out(text: str, replaces: bool) -> Path:
+    from ..conversion_state import FIELD_SUFFIX
     from ..outputs import check_file, check_folder, check_name
 
-    if check_name(out).suffix:
-        return check_file(out, (FIELD_SUFFIX,), force)
-    return check_folder(out, force)
+    if check_name(text).suffix:
+        return check_file(text, (FIELD_SUFFIX,), replaces)
+    return check_folder(text, replaces)
+
+
+def _open(console: Console, field: str, device: str, edits: list[Edit], target: Path) -> Teacher:
+    from ..outputs import check_apart
+    from ..teachers import open_teacher
+
+    check_apart(target, field)
+    teacher = console.run(open_teacher(field, device, edits))
+    check_apart(target, teacher.path)
+    return teacher
+
+
+def _company(against: str | None, cameras: str | None) -> Company:
+    from ..conversion_plan import Company
+    from ..source import open_source, split_source, views_of
+
+    capture = open_source(against).require_capture() if against else None
+    if cameras is None:
+        return Company(capture)
+    name, split = split_source(cameras, "train")
+    return Company(capture, views_of(open_source(name).require_capture(), split, name).split(split).cameras)
+
+
+def _plan_lines(teacher: Teacher, plan: Any) -> list[str]:
+    student = plan.student
+    lines = [*teacher.remarks]
+    lines.append(
+        f"{teacher.volume.kind} volume {teacher.name} → {student.kind} field {student.name}, "
+        f"preset {plan.settings.preset}, on {student.device}"
+    )
+    if plan.choice is not None:
+        lines.append(f"--max-size: {plan.choice.text}; at most {plan.choice.bytes / 1e6:.2f} MB")
+    return lines
 
 
 def _summary(console: Console, document: dict[str, Any], target: Path) -> None:
@@ -91,6 +200,12 @@ def _summary(console: Console, document: dict[str, Any], target: Path) -> None:
     )
     if photos:
         console.say(f"against photos: teacher {photos['teacher_psnr']:.2f} dB, student {photos['student_psnr']:.2f} dB")
+    if document["surface"]:
+        console.say(f"surface: Chamfer {100 * document['surface']['chamfer']:.3f} % of the diagonal from the teacher's")
+    if document["baseline"]:
+        console.say(f"baseline ({document['baseline']['name']}): {document['baseline']['psnr']:.2f} dB to the teacher")
+    for text in document["warnings"]:
+        console.warn(f"note: {text}")
     teacher, student = document["teacher"], document["student"]
     console.say(
         f"{teacher['bytes'] / 2**20:.1f} → {student['bytes'] / 2**20:.1f} MiB, "

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from .. import parsing
-from ..arguments import Device, JsonTo
+from ..arguments import Device, Engine, JsonTo
 from ..console import Console
 
 
@@ -24,6 +24,7 @@ def evaluate(
     downscale: Annotated[int, typer.Option(help="Reduce photos by this factor.", min=1, max=64)] = 1,
     bounds: Annotated[str | None, typer.Option(help="Scene box x0,y0,z0,x1,y1,z1 in place of the one found.")] = None,
     device: Device = "auto",
+    engine: Engine = None,
     json_to: JsonTo = None,
 ) -> None:
     """Compare a field with held-out photos (PSNR, SSIM), or with a mesh (chamfer, F-score, sign IoU)."""
@@ -31,18 +32,22 @@ def evaluate(
     box = parsing.box(bounds) if bounds else None
     from pathlib import Path
 
+    from cuda_ext.accelerators import using
+
     from ..devices import pick_device
-    from ..library import open_field
+    from ..library import engines_for, open_field
     from ..outputs import check_apart
     from ..source import SourceOptions, open_source
 
     if json_to not in (None, "-"):
         check_apart(Path(str(json_to)), source, field)
     opened = open_field(field, pick_device(device))
+    names = engines_for(opened.field, engine)
     found = open_source(source, SourceOptions(box, downscale=downscale))
     from ..evaluation import evaluate as steps
 
-    document = console.run(steps(opened.field, found, split, resolution))
+    with using(*names):
+        document = console.run(steps(opened.field, found, split, resolution))
     for line in _lines(document):
         console.say(line)
     console.finish(document)

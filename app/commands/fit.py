@@ -11,7 +11,7 @@ import typer
 from fields.errors import UserError
 
 from .. import parsing
-from ..arguments import Device, Force, JsonTo
+from ..arguments import Device, Engine, Force, JsonTo
 from ..console import Console, quantity
 
 if TYPE_CHECKING:
@@ -38,6 +38,7 @@ def fit(
     steps: Annotated[int | None, typer.Option(help="How many steps to fit.", min=1, max=10_000_000)] = None,
     seed: Annotated[int | None, typer.Option(help="0 by default.", min=0, max=2**31 - 1)] = None,
     device: Device = "auto",
+    engine: Engine = None,
     setting: Annotated[
         list[str] | None,
         typer.Option("--set", metavar="KEY=VALUE", help="A setting of the backend; may be given several times."),
@@ -81,6 +82,7 @@ def fit(
     path = check_folder(out, force or resume)
     check_apart(path, source)
     settings = replace(_settings(given, path, resume), device=pick_device(device))
+    settings = replace(settings, engine=engine or settings.engine)
     _check_settings(settings)
     found = open_source(source, SourceOptions(box, allow_missing, downscale))
     for line in (*found.remarks, *_plan(settings)):
@@ -123,6 +125,7 @@ def _settings(given: dict[str, Any], out: Path, resume: bool) -> FitSettings:
 def _check_settings(settings: FitSettings) -> None:
     """Refuse an impossible backend, preset, setting or kind before the source is read."""
     from fields.backends import build_backend
+    from fields.engines import engine_names
 
     from ..fitting import KINDS
 
@@ -135,6 +138,7 @@ def _check_settings(settings: FitSettings) -> None:
             fix="choose one",
         )
     build_backend(settings.backend, settings.preset, settings.settings)
+    engine_names(settings.engine, settings.device)
 
 
 def _plan(settings: FitSettings) -> list[str]:
@@ -157,7 +161,7 @@ def _plan(settings: FitSettings) -> list[str]:
     )
     return [
         f"backend {settings.backend}, preset {settings.preset}, {limit}, seed {settings.seed}",
-        f"on {where}" + (f", {kernels}" if settings.device == "cpu" else ""),
+        f"on {where}" + (f", {kernels}" if settings.device == "cpu" else f", engine {settings.engine}"),
     ]
 
 

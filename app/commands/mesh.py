@@ -23,10 +23,20 @@ def mesh(
     field: Annotated[str, typer.Argument(help="Run folder or field file.")],
     out: Annotated[str, typer.Option(help="Mesh to write: .glb, .obj, .ply or .stl.")],
     resolution: Annotated[int, typer.Option(help="Cells along the longest side.", min=8, max=1024)] = 256,
-    level: Annotated[str, typer.Option(help="auto, or the density (distance for sdf) at the surface.")] = "auto",
-    color: Annotated[str, typer.Option(help="vertex or none.")] = "vertex",
+    level: Annotated[
+        str,
+        typer.Option(help="auto: the surface that cameras see; a density (distance for sdf): its plain level set."),
+    ] = "auto",
+    color: Annotated[str, typer.Option(help="vertex, texture (.glb and .obj; needs xatlas) or none.")] = "vertex",
     simplify: Annotated[int | None, typer.Option(help="Reduce to about this many faces.", min=4, max=10**8)] = None,
     crop: Annotated[str | None, typer.Option(help="Only this box: x0,y0,z0,x1,y1,z1.")] = None,
+    frame: Annotated[
+        str,
+        typer.Option(
+            help="source: coordinates and units of the photos or mesh, which fields are fitted in; "
+            "model: the field's box brought to 0..1 along its longest side."
+        ),
+    ] = "source",
     keep_largest: Annotated[
         bool,
         typer.Option("--keep-largest", help="Drop parts with less than a hundredth of the largest one's area."),
@@ -39,21 +49,25 @@ def mesh(
     console = Console(json_to)
     box = parsing.box(crop, "--crop") if crop else None
     value = _level(level)
-    from fields.mesh_files import FORMATS, save_mesh
+    from fields.mesh import require_atlas
+    from fields.mesh_files import FORMATS, TEXTURED, save_mesh
 
     from ..devices import pick_device
     from ..library import open_field
-    from ..meshing import COLORS, MeshOptions, mesh_steps
+    from ..meshing import COLORS, FRAMES, MeshOptions, mesh_steps
     from ..outputs import check_apart, check_file
 
     (chosen,) = parsing.choices(color, COLORS, "--color")[:1]
-    target = check_file(out, tuple(FORMATS), force)
+    (coordinates,) = parsing.choices(frame, FRAMES, "--frame")[:1]
+    target = check_file(out, TEXTURED if chosen == "texture" else tuple(FORMATS), force)
+    if chosen == "texture":
+        require_atlas()
     check_apart(target, field)
     opened = open_field(field, pick_device(device))
-    options = MeshOptions(resolution, value, chosen, simplify, box, 0.01 if keep_largest else 0.0)
+    options = MeshOptions(resolution, value, chosen, simplify, box, 0.01 if keep_largest else 0.0, coordinates)
     made = console.run(mesh_steps(opened.field, options, opened.notes))
     save_mesh(made, target)
-    closed = made.is_watertight()
+    closed = made.welded().is_watertight()
     console.say(
         f"{quantity(len(made.vertices))} vertices, {quantity(len(made.faces))} faces, "
         f"{'watertight' if closed else 'not closed'}; wrote {target}"

@@ -9,7 +9,7 @@ import typer
 from fields.errors import UserError
 
 from .. import parsing
-from ..arguments import Device, Force, JsonTo
+from ..arguments import Device, Engine, Force, JsonTo
 from ..console import Console
 
 if TYPE_CHECKING:
@@ -38,6 +38,7 @@ def render(
         float | None, typer.Option(help="Grey level behind the scene: 0 black, 1 white.", min=0, max=1)
     ] = None,
     device: Device = "auto",
+    engine: Engine = None,
     force: Force = False,
     json_to: JsonTo = None,
 ) -> None:
@@ -53,8 +54,10 @@ def render(
         )
     from dataclasses import replace
 
+    from cuda_ext.accelerators import using
+
     from ..devices import pick_device
-    from ..library import open_field
+    from ..library import engines_for, open_field
     from ..outputs import check_apart
     from ..pictures import PICTURES
     from ..rendering import render_to, renderer_for, shots_along, shots_of
@@ -63,12 +66,14 @@ def render(
     target = _target(out, force)
     check_apart(target, field)
     opened = open_field(field, pick_device(device))
+    names = engines_for(opened.field, engine)
     shots = shots_of(cameras, pixels) if cameras else shots_along(path or "orbit", opened.view, frames, pixels)
     if background is not None:
         shots = replace(shots, background=background)
     sink = _sink(target, fps, shots, str(opened.notes.get("source", "")))
     renderer = renderer_for(opened.field, opened.notes)
-    document = console.run(render_to(opened.field, shots, wanted, sink, renderer))
+    with using(*names):
+        document = console.run(render_to(opened.field, shots, wanted, sink, renderer))
     console.say(f"{document['frames']} pictures, {document['ms_per_frame']:.0f} ms each; wrote {target}")
     console.finish({"out": str(target), "files": sink.files, **document})
 

@@ -4,11 +4,22 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Protocol
 
 from torch import Tensor, nn
 
 from cuda_ext import Adam, ParameterGroup
+
+
+class Target(Protocol):
+    """What a backend's features should be: see `fields.distill.target.Target`."""
+
+    appearance: bool  # False: only channel 0 is known, the others are zero
+    empty: float  # channel 0 of empty space, where that is a log-density
+
+    def __call__(self, u: Tensor) -> Tensor:
+        """Wanted features [N, 1 + A] at u [N, 3] in [0, 1]."""
+        ...
 
 
 class Backend(nn.Module, ABC):
@@ -22,6 +33,8 @@ class Backend(nn.Module, ABC):
     PRESETS: ClassVar[Mapping[str, Any]]
     appearance: ClassVar[str] = "view_mlp"
     feature_space: ClassVar[str] = "log_density+15"
+    step_samples: ClassVar[int] = 1 << 14  # of rays, in one step of a fit, at which time is spent best
+    wide: bool = False  # most time goes into torch's own matrix products, which then get every thread
 
     config: Any
     width: int  # 1 + A
@@ -36,6 +49,21 @@ class Backend(nn.Module, ABC):
 
     def begin_as_distance(self) -> None:
         """Called once on a new backend whose channel 0 will be a signed distance (less that of a sphere)."""
+
+    def begin_from(self, target: Target, cells: Tensor) -> str:
+        """Come as close to `target` as can be computed outright, on a new backend; says how, "" if not at all.
+
+        `cells` [G, G, G] bool (z, y, x) of the unit cube are those that matter: all others are never looked at.
+        """
+        return ""
+
+    @abstractmethod
+    def begin_at_zero(self) -> None:
+        """Called on a new backend that adds to another which is right already: zero everywhere, but able to learn."""
+
+    def resample_from(self, other: Backend) -> bool:
+        """Take over `other`, of the same class, at this backend's own resolution and width; False where it cannot."""
+        return False
 
     def attach(self, optimiser: Adam | None) -> None:
         """Offer the optimiser's gradient buffers to operators that can add to them in place."""

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from cuda_ext import Adam, ParameterGroup
 
-from .base import Backend
+from .base import Backend, Target
 
 
 class Composition(Backend):
@@ -39,6 +39,20 @@ class Composition(Backend):
     def begin_as_distance(self) -> None:
         for part in self._backends():
             part.begin_as_distance()
+
+    def begin_from(self, target: Target, cells: Tensor) -> str:
+        """The first part that can takes the target; the others add nothing yet."""
+        for part in self._backends():
+            if how := part.begin_from(target, cells):
+                for other in self._backends():
+                    if other is not part:
+                        other.begin_at_zero()
+                return how
+        return ""
+
+    def begin_at_zero(self) -> None:
+        for part in self._backends():
+            part.begin_at_zero()
 
     def attach(self, optimiser: Adam | None) -> None:
         for part in self._backends():

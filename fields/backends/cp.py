@@ -12,9 +12,11 @@ from torch import Tensor, nn
 from cuda_ext import Adam, ParameterGroup, line_lookup, mlp
 
 from ..appearance import init_weights
+from ..lowrank import Lines, factors_of
 from ..planes import resample_lines, resolution_at
-from .base import Backend
+from .base import Backend, Target
 
+_FINEST_FIT = 128  # vertices along an axis that a start in closed form looks at, at most
 _INITIAL = 0.2  # standard deviation of channel 0 of a new field
 
 
@@ -74,6 +76,39 @@ class CPBackend(Backend):
             ParameterGroup([self.lines], 2e-2, skip_untouched=True),
             ParameterGroup([self.basis, self.offset], 5e-3),
         ]
+
+    @torch.no_grad()
+    def begin_from(self, target: Target, cells: Tensor) -> str:
+        """Factors of the target's values at a grid's vertices, at this backend's final resolution."""
+        config = self.config
+        finest = min(config.resolution, _FINEST_FIT)
+        bases = self.offset.new_ones(config.density, 1), self.basis.view(config.color, config.appearance)
+        density, color, offset = factors_of(Lines, target, cells, finest, bases)
+        self.lines = nn.Parameter(resample_lines(torch.cat([density.lines, color.lines], dim=2), config.resolution))
+        self.basis.copy_(color.basis.reshape(-1))
+        self.offset.copy_(offset)
+        return "alternating least squares"
+
+    @torch.no_grad()
+    def begin_at_zero(self) -> None:
+        self.lines[0] = 0
+
+    @torch.no_grad()
+    def resample_from(self, other: Backend) -> bool:
+        """The other's components, and new ones that are zero; leaving any out would cost more than to fit anew."""
+        if not isinstance(other, CPBackend) or other.width != self.width:
+            return False
+        theirs, own, size = other.config, self.config, self.config.resolution
+        if theirs.density > own.density or theirs.color > own.color:
+            return False
+        lines = resample_lines(self.lines, size)
+        lines[0] = 0
+        for first, begin, count in ((0, 0, theirs.density), (own.density, theirs.density, theirs.color)):
+            lines[..., first : first + count] = resample_lines(other.lines[..., begin : begin + count], size)
+        self.lines = nn.Parameter(lines)
+        self.basis.view(own.color, -1)[: theirs.color] = other.basis.view(theirs.color, -1)
+        self.offset.copy_(other.offset)
+        return True
 
     def attach(self, optimiser: Adam | None) -> None:
         self._sink = optimiser.gradient(self.lines) if optimiser else None

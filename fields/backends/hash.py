@@ -59,7 +59,7 @@ class HashBackend(Backend):
 
     def parameter_groups(self) -> list[ParameterGroup]:
         return [
-            ParameterGroup([self.table], 1e-2, skip_untouched=True),
+            ParameterGroup([self.table], 1.5e-2, skip_untouched=True),
             ParameterGroup([self.weights], 5e-3, decay=1e-6),
         ]
 
@@ -76,6 +76,10 @@ class HashBackend(Backend):
         for matrix in hidden:
             h = torch.relu(h @ matrix)
         last[:, 0] -= h * (h @ last[:, 0]) / (h @ h).clamp_min(1e-12)  # the constant moves no distance yet
+
+    @torch.no_grad()
+    def begin_at_zero(self) -> None:
+        split_weights(self.weights, self.widths)[-1].zero_()
 
     def attach(self, optimiser: Adam | None) -> None:
         self._sink = optimiser.gradient(self.table) if optimiser else None

@@ -12,14 +12,16 @@ from torch import Tensor, nn
 
 from cuda_ext import Adam, ParameterGroup, SparseIndex, sparse_lookup
 
-from ..voxels import cells_around, full_grid, vertices_in
-from .base import Backend
+from ..voxels import cells_around, full_grid, points_in, vertices_in, voxels_over
+from .base import Backend, Target
 
 _EMPTY = -10.0  # log-density where no vertex is
 _PRUNE_BELOW = 0.05  # opacity of a voxel; kept ones keep their neighbours, so thin structures lose nothing
 _MOMENTS = (0.15, 0.3, 0.45, 0.7)  # fractions of a run at which vertices are pruned and voxels halved
 _DENSITY_SCALE, _DISTANCE_SCALE = 5.0, 0.1  # channel 0 per unit of a value: one rate then suits all channels
 _RATE = 5e-2
+_CORRECTIONS, _POINTS_EACH, _MOST_POINTS = 2, 6, 1 << 18  # of a start in closed form; points for each vertex
+_LEAST_WEIGHT = 0.1  # of a vertex that hardly any point is near
 _ABSOLUTE = 1e-9  # keeps the square root of a total variation differentiable at zero
 
 
@@ -104,6 +106,52 @@ class SparseBackend(Backend):
         """Distances matter everywhere: the grid stays whole, and only `limit` bounds it."""
         self.whole.fill_(1)
         self.scale[0] = _DISTANCE_SCALE
+
+    @torch.no_grad()
+    def begin_from(self, target: Target, cells: Tensor) -> str:
+        """The target's values at all vertices, corrected for what they miss in between."""
+        vertices, size = self._fitting(cells)
+        self.stage.fill_(len(_MOMENTS))
+        self._replace(vertices, target(vertices.float() / size) / self.scale, size)
+        count = min(_MOST_POINTS, _POINTS_EACH * len(vertices))
+        u = points_in(cells, count, torch.Generator().manual_seed(0))
+        wanted = target(u)
+        for _ in range(_CORRECTIONS):
+            self._correct(u, wanted)
+        return "least squares"
+
+    def _correct(self, u: Tensor, wanted: Tensor) -> None:
+        """Spread the error at u [N, 3] over the vertices around (simultaneous iterative reconstruction, Gilbert 1972).
+
+        Each vertex changes by the mean of its neighbours' errors, weighted as in the interpolation.
+        """
+        weight = self._spread(u, torch.ones_like(wanted[:, :1]))
+        change = self._spread(u, (wanted - self.features(u)) / self.scale)
+        self.values.add_(change / (weight + _LEAST_WEIGHT))
+
+    def _spread(self, u: Tensor, y: Tensor) -> Tensor:
+        """The transposed interpolation: what y [N, C] at u [N, 3] sums up to at the vertices, [V, C]."""
+        values = y.new_zeros(len(self.values), y.shape[1], requires_grad=True)
+        with torch.enable_grad():
+            found = sparse_lookup(self.index, values, u, y.new_zeros(y.shape[1]))
+        return torch.autograd.grad(found, values, y)[0]
+
+    def _fitting(self, cells: Tensor) -> tuple[Tensor, int]:
+        """The finest grid that `limit` allows: its vertices in or on `cells`, and its voxels along an axis."""
+        for size in range(self.config.resolution, self.config.start - 1, -8):
+            wanted = torch.ones_like(cells) if self.whole else cells
+            if self.whole and (size + 1) ** 3 > self.config.limit:
+                continue
+            vertices = vertices_in(voxels_over(wanted, size), size)
+            if len(vertices) <= self.config.limit:
+                break
+        return vertices, size
+
+    @torch.no_grad()
+    def begin_at_zero(self) -> None:
+        """Nothing is pruned: what is small in one part of a sum may matter."""
+        self.whole.fill_(1)
+        self.values.zero_()
 
     def attach(self, optimiser: Adam | None) -> None:
         self._sink = optimiser.gradient(self.values) if optimiser else None

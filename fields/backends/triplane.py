@@ -7,7 +7,7 @@ planes: Fridovich-Keil et al. 2023, "K-Planes", section 3.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import torch
@@ -85,6 +85,22 @@ class TriplaneBackend(Backend):
         for matrix in hidden:
             h = torch.relu(h @ matrix)
         last[:, 0] -= h * (h @ last[:, 0]) / (h @ h).clamp_min(1e-12)  # the constant moves no distance yet
+
+    @torch.no_grad()
+    def begin_at_zero(self) -> None:
+        split_weights(self.weights, self.widths)[-1].zero_()
+
+    @torch.no_grad()
+    def resample_from(self, other: Backend) -> bool:
+        """The other's planes and network, if only resolutions differ."""
+        if not isinstance(other, TriplaneBackend):
+            return False
+        resolution = self.config.resolution
+        if replace(other.config, start=self.config.start, resolution=resolution) != self.config:
+            return False
+        self.planes = nn.Parameter(resample_planes(other.planes, resolution))
+        self.weights.copy_(other.weights)
+        return True
 
     def attach(self, optimiser: Adam | None) -> None:
         self._sink = optimiser.gradient(self.planes) if optimiser else None

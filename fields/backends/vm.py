@@ -12,9 +12,11 @@ from torch import Tensor, nn
 from cuda_ext import Adam, ParameterGroup, line_lookup, mlp, triplane_lookup
 
 from ..appearance import init_weights
+from ..lowrank import PlanesAndLines, factors_of
 from ..planes import resample_lines, resample_planes, resolution_at
-from .base import Backend
+from .base import Backend, Target
 
+_FINEST_FIT = 160  # vertices along an axis that a start in closed form looks at, at most
 _INITIAL = 0.1  # standard deviation of new factors: products start near zero, gradients do not
 
 
@@ -75,6 +77,41 @@ class VMBackend(Backend):
             ParameterGroup([self.planes, self.lines], 2e-2, skip_untouched=True),
             ParameterGroup([self.basis, self.offset], 5e-3),
         ]
+
+    @torch.no_grad()
+    def begin_from(self, target: Target, cells: Tensor) -> str:
+        """Factors of the target's values at a grid's vertices, at this backend's final resolution."""
+        config = self.config
+        finest = min(config.resolution, _FINEST_FIT)
+        bases = self.offset.new_ones(3 * config.density, 1), self.basis.view(-1, config.appearance)
+        density, color, offset = factors_of(PlanesAndLines, target, cells, finest, bases)
+        planes = torch.cat([density.planes, color.planes], dim=2).unflatten(1, (density.observed.size, -1))
+        self.planes = nn.Parameter(resample_planes(planes, config.resolution))
+        self.lines = nn.Parameter(resample_lines(torch.cat([density.lines, color.lines], dim=2), config.resolution))
+        self.basis.copy_(color.basis.reshape(-1))
+        self.offset.copy_(offset)
+        return "alternating least squares"
+
+    @torch.no_grad()
+    def begin_at_zero(self) -> None:
+        self.lines.zero_()
+
+    @torch.no_grad()
+    def resample_from(self, other: Backend) -> bool:
+        """The other's components, and new ones that are zero; leaving any out would cost more than to fit anew."""
+        if not isinstance(other, VMBackend) or other.width != self.width:
+            return False
+        theirs, own, size = other.config, self.config, self.config.resolution
+        if theirs.density > own.density or theirs.color > own.color:
+            return False
+        planes, lines = resample_planes(self.planes, size), torch.zeros_like(resample_lines(self.lines, size))
+        for first, begin, count in ((0, 0, theirs.density), (own.density, theirs.density, theirs.color)):
+            planes[..., first : first + count] = resample_planes(other.planes[..., begin : begin + count], size)
+            lines[..., first : first + count] = resample_lines(other.lines[..., begin : begin + count], size)
+        self.planes, self.lines = nn.Parameter(planes), nn.Parameter(lines)
+        self.basis.view(3, own.color, -1)[:, : theirs.color] = other.basis.view(3, theirs.color, -1)
+        self.offset.copy_(other.offset)
+        return True
 
     def attach(self, optimiser: Adam | None) -> None:
         self._sinks = (None, None)

@@ -1,5 +1,8 @@
 """Progressive Volume Distillation: any volume taught to any field."""
 
-from .levels import cameras_around, distill
+from .options import DistillOptions
+from .rays import cameras_around
+from .run import distill
+from .state import DistillState
 
-__all__ = ["cameras_around", "distill"]
+__all__ = ["DistillOptions", "DistillState", "cameras_around", "distill"]

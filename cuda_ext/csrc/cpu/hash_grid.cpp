@@ -238,6 +238,7 @@ template <int F> struct LaneWeights {
   }
 };
 
+// W features from `g` on, from its start again after every F where a vector holds more than F.
 template <int F> inline vf repeat(const float* g) {
 #if defined(__AVX512F__)
   if constexpr (F == 2) {
@@ -287,8 +288,9 @@ void scatter_level(const float* u, const float* gy, int64_t N, const HashLevel& 
       x = cell.x, y = cell.y, z = cell.z;
       for (int k = 0; k < V; ++k) sum[k] = vf{};
     }
-    const vf fx = splat(cell.fx), fy = splat(cell.fy), fz = splat(cell.fz), g = repeat<F>(gy + i * F);
+    const vf fx = splat(cell.fx), fy = splat(cell.fy), fz = splat(cell.fz);
     for (int k = 0; k < V; ++k) {
+      const vf g = repeat<F>(gy + i * F + k * W % F);
       const vf wx = load(lanes.base[0] + k * W) + load(lanes.sign[0] + k * W) * fx;
       const vf wy = load(lanes.base[1] + k * W) + load(lanes.sign[1] + k * W) * fy;
       const vf wz = load(lanes.base[2] + k * W) + load(lanes.sign[2] + k * W) * fz;

@@ -15,11 +15,10 @@ constexpr float kFar = 1e30f;
 
 struct Grid {
   const uint8_t *bits, *coarse;
+  const float* shares; // may be null
   int size;
-  bool occupied(const int* c) const {
-    const int64_t i = (static_cast<int64_t>(c[2]) * size + c[1]) * size + c[0];
-    return bits[i >> 3] >> (i & 7) & 1;
-  }
+  int64_t index(const int* c) const { return (static_cast<int64_t>(c[2]) * size + c[1]) * size + c[0]; }
+  bool occupied(int64_t i) const { return bits[i >> 3] >> (i & 7) & 1; }
   bool block_occupied(const int* c) const {
     const int blocks = size / kBlockCells;
     return coarse[(static_cast<int64_t>(c[2] / kBlockCells) * blocks + c[1] / kBlockCells) * blocks + c[0] / kBlockCells];
@@ -51,6 +50,7 @@ public:
 
   int32_t walk(float& t, float t_end, int32_t limit, float* start, float* end) const {
     int32_t n = 0;
+    float blocked = 0;
     // A step that rounding swallows would never end: such a ray has left any sensible scene.
     while (t < t_end && n < limit) {
       const float dt = length(t);
@@ -61,8 +61,14 @@ public:
       const float middle = t + 0.5f * dt;
       float u[3];
       for (int k = 0; k < 3; ++k) u[k] = origin_[k] + middle * slope_[k];
-      const int skip = empty_cells(u);
+      int64_t cell;
+      const int skip = empty_cells(u, cell);
       if (skip == 0) {
+        if (blocked >= 1) {
+          t = std::max(t, t_end);
+          break;
+        }
+        if (grid_.shares) blocked += grid_.shares[cell];
         start[n] = t, end[n] = t + dt, ++n;
         t += dt;
       } else {
@@ -75,23 +81,24 @@ public:
 private:
   float length(float t) const { return std::max(step_, t * cone_); }
 
-  // Side of the empty block of cells round u: 0 when the cell is occupied.
-  int empty_cells(float* u) const {
+  // Side of the empty block of cells round u: 0 when the cell, whose index is set, is occupied.
+  int empty_cells(float* u, int64_t& cell) const {
     if (contraction_ == kUnbounded) contract(u);
     int c[3];
     for (int k = 0; k < 3; ++k)
       c[k] = std::min(std::max(static_cast<int>(std::min(std::max(0.f, u[k]), 1.f) * grid_.size), 0), grid_.size - 1);
     if (!grid_.block_occupied(c)) return kBlockCells;
-    return grid_.occupied(c) ? 0 : 1;
+    cell = grid_.index(c);
+    return grid_.occupied(cell) ? 0 : 1;
   }
 
   // First step whose midpoint is beyond the empty block; whole steps, so that samples stay on one comb.
   float leave(float t, float t_end, float dt, const float* u, int cells) const {
     if (contraction_ == kUnbounded) return t + dt; // blocks are curved there: one step at a time
-    const float side = static_cast<float>(cells) / grid_.size;
+    const float side = static_cast<float>(cells) / grid_.size, per_side = static_cast<float>(grid_.size) / cells;
     float exit = kFar;
     for (int k = 0; k < 3; ++k) {
-      const float face = (std::floor(u[k] / side) + (slope_[k] > 0 ? 1.f : 0.f)) * side;
+      const float face = (std::floor(u[k] * per_side) + (slope_[k] > 0 ? 1.f : 0.f)) * side;
       exit = std::min(exit, (face - origin_[k]) * inverse_[k]);
     }
     if (cone_ <= 0) return t + dt * std::max(1.f, std::ceil((exit - (t + 0.5f * dt)) / dt));
@@ -112,9 +119,9 @@ private:
 } // namespace
 
 void march(const float* origins, const float* directions, int64_t R, const Box* box, int32_t contraction,
-           const uint8_t* bits, const uint8_t* coarse, int32_t G, float step, float cone, int32_t limit, float* t,
-           const float* t_end, float* start, float* end, int32_t* count, int32_t threads) {
-  const Grid grid{bits, coarse, G};
+           const uint8_t* bits, const uint8_t* coarse, const float* shares, int32_t G, float step, float cone,
+           int32_t limit, float* t, const float* t_end, float* start, float* end, int32_t* count, int32_t threads) {
+  const Grid grid{bits, coarse, shares, G};
   parallel_chunks(R, kRaysPerTask, threads, [&](int64_t first, int64_t last, int) {
     for (int64_t r = first; r < last; ++r) {
       const Walker walker(origins + 3 * r, directions + 3 * r, *box, contraction, grid, step, cone);

@@ -55,9 +55,10 @@ coarsen_kernel(const uint8_t* __restrict__ bits, int G, uint8_t* __restrict__ co
 using namespace cuda;
 
 extern "C" int march(const float* origins, const float* directions, int64_t R, const Box* box, int32_t contraction,
-                     const uint8_t* bits, const uint8_t* coarse, int32_t G, float step, float cone, int32_t limit,
-                     float* t, const float* t_end, float* start, float* end, int32_t* count, void* stream) {
-  const Grid grid{bits, coarse, G};
+                     const uint8_t* bits, const uint8_t* coarse, const float* shares, int32_t G, float step,
+                     float cone, int32_t limit, float* t, const float* t_end, float* start, float* end,
+                     int32_t* count, void* stream) {
+  const Grid grid{bits, coarse, shares, G};
   const Steps steps{step, cone, contraction};
   return run(march_kernel, dim3(blocks_for(R, kThreads)), kThreads, stream, origins, directions, R, *box, grid, steps,
              limit, t, t_end, start, end, count);

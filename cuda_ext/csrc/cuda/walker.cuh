@@ -10,11 +10,10 @@ constexpr float kFar = 1e30f;
 
 struct Grid {
   const uint8_t *bits, *coarse;
+  const float* shares; // may be null
   int size;
-  FS_BOTH bool occupied(const int* c) const {
-    const int64_t i = (static_cast<int64_t>(c[2]) * size + c[1]) * size + c[0];
-    return bits[i >> 3] >> (i & 7) & 1;
-  }
+  FS_BOTH int64_t index(const int* c) const { return (static_cast<int64_t>(c[2]) * size + c[1]) * size + c[0]; }
+  FS_BOTH bool occupied(int64_t i) const { return bits[i >> 3] >> (i & 7) & 1; }
   FS_BOTH bool block_occupied(const int* c) const {
     const int blocks = size / kBlockCells;
     return coarse[(static_cast<int64_t>(c[2] / kBlockCells) * blocks + c[1] / kBlockCells) * blocks + c[0] / kBlockCells];
@@ -52,6 +51,7 @@ public:
 
   FS_BOTH int walk(float& t, float t_end, int limit, float* start, float* end) const {
     int n = 0;
+    float blocked = 0;
     while (t < t_end && n < limit) {
       const float dt = steps_.length(t);
       // A step that rounding swallows would never end: such a ray has left any sensible scene.
@@ -62,8 +62,14 @@ public:
       const float middle = t + 0.5f * dt;
       float u[3];
       for (int k = 0; k < 3; ++k) u[k] = origin_[k] + middle * slope_[k];
-      const int skip = empty_cells(u);
+      int64_t cell;
+      const int skip = empty_cells(u, cell);
       if (skip == 0) {
+        if (blocked >= 1) {
+          t = fmaxf(t, t_end);
+          break;
+        }
+        if (grid_.shares) blocked += grid_.shares[cell];
         start[n] = t, end[n] = t + dt, ++n;
         t += dt;
       } else {
@@ -74,8 +80,8 @@ public:
   }
 
 private:
-  // Side of the empty block of cells round u: 0 when the cell is occupied.
-  FS_BOTH int empty_cells(float* u) const {
+  // Side of the empty block of cells round u: 0 when the cell, whose index is set, is occupied.
+  FS_BOTH int empty_cells(float* u, int64_t& cell) const {
     if (steps_.contraction == kUnbounded) contract(u);
     int c[3];
     for (int k = 0; k < 3; ++k) {
@@ -83,7 +89,8 @@ private:
       c[k] = cell < grid_.size ? cell : grid_.size - 1;
     }
     if (!grid_.block_occupied(c)) return kBlockCells;
-    return grid_.occupied(c) ? 0 : 1;
+    cell = grid_.index(c);
+    return grid_.occupied(cell) ? 0 : 1;
   }
 
   // First step whose midpoint is beyond the empty block; whole steps, so that samples stay on one comb.

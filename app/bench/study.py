@@ -1,0 +1,148 @@
+"""What each part of the distillation brings, and how much sooner a student is as good as one from scratch."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from fields.budget import Budget
+from fields.cameras import Cameras
+from fields.distill import DistillOptions, distill
+from fields.field import Field
+from fields.fit import fit_images
+from fields.metrics import psnr
+from fields.progress import Progress
+from fields.render import render_view
+from fields.safeio import read_json, write_json
+from fields.views import Capture
+
+from ..evaluation import mean_of, spread_index
+from .matrix import MatrixSettings, check_settings, fitted_scene
+
+_VIEWS = 6
+_MARKS = 7  # halvings of the time at which both are looked at
+FULL, SCRATCH = "full method", "from scratch on photos"
+
+
+def variants(cameras: Cameras | None, near: float, seed: int) -> dict[str, DistillOptions]:
+    """The full method, and each with one part left out."""
+    full = DistillOptions(seed=seed, cameras=cameras, near=near)
+    without = {
+        f"without active {part}": replace(full, active=tuple(other for other in full.active if other != part))
+        for part in full.active
+    }
+    return {
+        FULL: full,
+        **without,
+        "without volume points": replace(full, volume=False),
+        "without closed-form start": replace(full, start=False),
+        "without the level of features": replace(full, levels=("values", "pixels")),
+        "last level from the first step": replace(full, levels=("pixels",)),
+        "pixels only": replace(full, active=(), volume=False, levels=("pixels",), start=False),
+    }
+
+
+def study_steps(settings: MatrixSettings, out: Path) -> Generator[Progress, None, list[dict[str, Any]]]:
+    """A row for each variant and pair, with its curve on held-out photos; those done before are not done again.
+
+    Curves are lists of (seconds of learning, steps, PSNR); the time of looking does not count.
+    """
+    check_settings(settings, out)
+    rows = []
+    for teacher, student in settings.pairs:
+        source, taught_by = yield from fitted_scene(settings, out, teacher)
+        capture = source.require_capture()
+        chosen = variants(capture.train.cameras, capture.near, settings.seed)
+        for name in (*chosen, SCRATCH):
+            file = out / "study" / f"{teacher}-{student}-{name.replace(' ', '-')}.json"
+            if not file.is_file():
+                made = Field.create(student, taught_by.field.space, preset=settings.preset, seed=settings.seed)
+                made = made.to(settings.device)
+                budget = Budget(*settings.time)
+                if name == SCRATCH:
+                    work = fit_images(made, capture, budget, seed=settings.seed)
+                else:
+                    work = distill(taught_by.field, made, budget, options=chosen[name])
+                curve = yield from _curve(made, work, capture, f"{name}, {teacher} to {student}")
+                write_json(file, {"from": teacher, "to": student, "name": name, "curve": curve})
+            rows.append(read_json(file))
+    return _with_ratios(rows)
+
+
+def _curve(
+    field: Field, work: Iterator[Progress], capture: Capture, label: str
+) -> Generator[Progress, None, list[Any]]:
+    marks = [2.0**-k for k in reversed(range(_MARKS))]
+    curve: list[list[float]] = []
+    last = None
+    for progress in work:
+        last = progress
+        if marks and progress.fraction >= marks[0]:
+            marks = [mark for mark in marks if mark > progress.fraction]
+            curve.append([progress.seconds, progress.step, held_out_psnr(field, capture)])
+        yield replace(progress, phase=label)
+    if last is not None and (not curve or curve[-1][1] != last.step):
+        curve.append([last.seconds, last.step, held_out_psnr(field, capture)])
+    return curve
+
+
+@torch.no_grad()
+def held_out_psnr(field: Field, capture: Capture) -> float:
+    """Mean PSNR on some test photos."""
+    views = capture.test if len(capture.test) else capture.train
+    rows = []
+    for index in spread_index(len(views), _VIEWS):
+        background = capture.background_value
+        picture = render_view(field, views.cameras, index, background=background, near=capture.near)["rgb"].cpu()
+        rows.append({"psnr": psnr(picture, views.image(index, background))})
+    return mean_of(rows, "psnr")
+
+
+def _with_ratios(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Every row in the shape of a bench: its time until it equals the end of the one from scratch, beside that."""
+    found = []
+    for row in rows:
+        scratch = next(r for r in rows if r["name"] == SCRATCH and (r["from"], r["to"]) == (row["from"], row["to"]))
+        end = scratch["curve"][-1]
+        seconds = time_to(row["curve"], end[2])
+        found.append(
+            {
+                **row,
+                "config": f"{row['from']} to {row['to']}",
+                "ours_s": seconds,
+                "baseline": SCRATCH,
+                "baseline_s": end[0],
+                "ratio": None if seconds is None else end[0] / max(seconds, 1e-9),
+                "spread": 0.0,
+                "psnr": row["curve"][-1][2],
+                "scratch_psnr": end[2],
+            }
+        )
+    return found
+
+
+def time_to(curve: Iterable[Iterable[float]], wanted: float) -> float | None:
+    """Seconds at which a curve of (seconds, steps, PSNR) first reaches `wanted`, between points on a straight line."""
+    before: tuple[float, float] | None = None
+    for seconds, _, value in curve:
+        if value >= wanted:
+            if before is None or value == before[1]:
+                return seconds
+            share = (wanted - before[1]) / (value - before[1])
+            return before[0] + share * (seconds - before[0])
+        before = seconds, value
+    return None
+
+
+def markdown(rows: list[dict[str, Any]]) -> str:
+    """A table with one line for each variant."""
+    lines = ["| variant | pair | PSNR at the end | as good as from scratch after | ratio |", "|---|---|---:|---:|---:|"]
+    for row in rows:
+        seconds = "never" if row["ours_s"] is None else f"{row['ours_s']:.1f} s"
+        ratio = "" if row["ratio"] is None else f"{row['ratio']:.1f}x"
+        lines.append(f"| {row['name']} | {row['config']} | {row['psnr']:.2f} dB | {seconds} | {ratio} |")
+    return "\n".join(lines) + "\n"

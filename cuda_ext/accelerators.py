@@ -1,0 +1,67 @@
+"""Other people's GPU packages that can run some of our operators: where they are, and which were chosen.
+
+They are never needed. tinycudann raises EnvironmentError where it finds no GPU, and nerfacc compiles its kernels at
+its first call, so neither is touched before a GPU answered.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import importlib.util
+import sys
+from collections.abc import Iterator
+from types import ModuleType
+
+import torch
+from torch import Tensor
+
+from .engine import enabled
+
+ACCELERATORS = ("tinycudann", "nerfacc")
+_DEVICES = ("cuda",)  # neither has CPU kernels for what we take from it
+_chosen: dict[str, ModuleType] = {}
+
+
+def find_accelerator(name: str) -> tuple[ModuleType | None, str]:
+    """The package, or None with the reason why it cannot be used here."""
+    if name not in sys.modules and importlib.util.find_spec(name) is None:
+        return None, "not installed"
+    if not torch.cuda.is_available():
+        return None, "installed, but no GPU answers"
+    if not enabled():
+        return None, "FIELDSCAPE_NATIVE=0 asks for the PyTorch reference"
+    try:
+        return importlib.import_module(name), ""
+    except Exception as error:  # ImportError, OSError, and NameError where no built variant suits the GPU
+        return None, f"does not import ({type(error).__name__}: {error})"
+
+
+@contextlib.contextmanager
+def using(*names: str) -> Iterator[None]:
+    """Run the operators that these packages have on a GPU with them inside the block, the others with ours.
+
+    tinycudann: `hash_grid` and the `mlp`s whose shape its fused kernels take. nerfacc: `march` and `composite`.
+
+    Raises:
+        RuntimeError: one cannot be used here, with the reason.
+    """
+    global _chosen
+    found = {}
+    for name in names:
+        module, reason = find_accelerator(name)
+        if module is None:
+            raise RuntimeError(f"{name}: {reason}")
+        found[name] = module
+    before, _chosen = _chosen, found
+    try:
+        yield
+    finally:
+        _chosen = before
+
+
+def accelerator(name: str, tensor: Tensor) -> ModuleType | None:
+    """The chosen package of this name if it is to run an operator on this tensor [N, ...] (N > 0)."""
+    if not _chosen or tensor.device.type not in _DEVICES or not len(tensor) or not enabled():
+        return None
+    return _chosen.get(name)

@@ -1,0 +1,64 @@
+"""What a student is told at each level, and how densities are compared.
+
+Fang et al. 2023, "One is All: Bridging the Gap Between Neural Radiance Fields Architectures with Progressive
+Volume Distillation", sections 3.2 and 3.3.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from ..space import Space
+from ..volume import Volume
+
+# Opacity of one marching step: below the first it cannot be seen, beyond the second it hides everything.
+FAINT_STEP, SOLID_STEP = 1e-4, 0.98
+FOG = 0.01  # opacity, at most, of a path as long as the box through space that should be empty
+_UNSEEN_SHARE = 0.1  # weight of a sample that no light leaves, beside the mean of those that are seen
+
+
+def visible_range(space: Space) -> tuple[float, float]:
+    """Logarithms of the densities, per scene unit, between which a difference can be seen."""
+    return math.log(-math.log1p(-FAINT_STEP) / space.step), math.log(-math.log1p(-SOLID_STEP) / space.step)
+
+
+def empty_log_density(space: Space) -> float:
+    """Log-density, per scene unit, that is as good as nothing even where no occupancy grid hides it."""
+    return math.log(-math.log1p(-FOG) / space.diagonal)
+
+
+def log_density(volume: Volume, geometry: Tensor, density: Tensor) -> Tensor:
+    """Logarithm of the density [N] per scene unit, without clamps."""
+    return geometry if volume.kind == "density" else torch.log(density.clamp_min(1e-20))
+
+
+def clamped_difference(value: Tensor, wanted: Tensor, low: float, high: float) -> Tensor:
+    """`value` less `wanted` [N] after both are clamped, with the gradient of `value` left whole.
+
+    Beyond a bound there is no difference to a wanted value beyond it too, hence nothing to learn; to any other
+    value there is one, and a clamp's own gradient would be zero: nothing could ever bring `value` back.
+    """
+    return value + (value.clamp(low, high) - value).detach() - wanted.clamp(low, high)
+
+
+def weighted(error: Tensor, share: Tensor | None) -> Tensor:
+    """Mean of errors [N], or their mean weighted by `share` [N]."""
+    if share is None:
+        return error.mean() if len(error) else error.sum()
+    return (share * error).sum() / share.sum().clamp_min(1e-6)
+
+
+def seen_share(weights: Tensor) -> Tensor:
+    """What samples count for from their compositing weights [N]: those that make the picture most.
+
+    PVD-AL keeps the heaviest 30 % of samples; this keeps all, the rest faintly, so that none drifts.
+    """
+    return weights + _UNSEEN_SHARE * weights.mean()
+
+
+def fog_loss(log_density: Tensor, empty: float) -> Tensor:
+    """Mean squared excess of log-densities [N] over what is as good as nothing."""
+    return torch.relu(log_density - empty).square().mean() if len(log_density) else log_density.sum()

@@ -1,0 +1,239 @@
+"""Progressive Volume Distillation: teach a field what any volume knows, level by level.
+
+Fang et al. 2023, "One is All: Bridging the Gap Between Neural Radiance Fields Architectures with
+Progressive Volume Distillation", section 3, with active learning after "PVD-AL" by the same authors.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Generator
+
+import torch
+from torch import Tensor
+
+from cuda_ext import quiet_torch
+
+from ..budget import Budget, decayed_rate
+from ..field import Field
+from ..progress import Progress
+from ..render import pixel_loss, render_samples
+from ..volume import Volume
+from .distance import distance_loss, distance_pool
+from .losses import (
+    clamped_difference,
+    empty_log_density,
+    fog_loss,
+    log_density,
+    seen_share,
+    visible_range,
+    weighted,
+)
+from .options import DistillOptions
+from .start import inherit_occupancy, share_appearance, start
+from .state import FIRST_RAYS, DistillState
+from .teaching import Lesson, VolumePoints, lesson
+
+REPORT_STEPS = 16
+_REFRESH_STEPS = 128  # between two looks at which cameras are hard
+_MAX_RAYS = 1 << 14
+# Of the samples that a step of a fit takes: those of rays here; points in the volume, as rays never see what lies
+# behind a surface; in empty cells; and those whose values are still compared while pixels are.
+_RAYS, _VOLUME, _EMPTY, _VALUES = 3 / 4, 1 / 8, 1 / 32, 3 / 16
+_DISTANCES, _RAYS_BESIDE = 3 / 4, 1 / 4  # where distances are taught, rays are for colours only
+_FOG_WEIGHT = 0.01
+
+
+def distill(
+    teacher: Volume,
+    student: Field,
+    budget: Budget,
+    *,
+    options: DistillOptions | None = None,
+    state: DistillState | None = None,
+) -> Generator[Progress, None, None]:
+    """Fit `student` in place to `teacher`, which may be any volume; no photos are used. Yields every 16 steps.
+
+    The student begins in closed form where its backend has one (`start`). Then both see the same samples of the same
+    rays: features first (where they can be compared), then log-density and colour of the samples, then rendered
+    pixels; each level ends when it stops paying. With a `DistillState` it goes on from there; a run that ends by
+    steps then gives the same bits as an unbroken one.
+
+    Raises:
+        TypeError: for a signed-distance student of a density teacher (make a distance volume of it first).
+        UserError: `E-NAN-FIT` when steps keep producing numbers that are not finite.
+    """
+    if student.kind == "sdf" and teacher.kind != "sdf":
+        raise TypeError("distill: a density has no distances to teach; see data.distance.distance_volume")
+    options = options or DistillOptions()
+    teacher.requires_grad_(False)
+    state = state or DistillState(teacher, student, options)
+    if state.elapsed == 0:
+        yield from _begin(teacher, student, options, state)
+    else:
+        inherit_occupancy(teacher, student)
+    if state.start_method == "copy":
+        student.backend.attach(None)
+        yield _report(state, budget)
+        return
+    job = _Distillation(teacher, student, options, state)
+    while not budget.done(state.step, state.elapsed) and not _reached(state, options):
+        began = time.perf_counter()
+        fraction = budget.fraction(state.step, state.elapsed)
+        name = state.schedule.name
+        if student.backend.grow(fraction):
+            state.renew_optimiser(state.guard.rate)
+        if state.step % _REFRESH_STEPS == 0 and state.step > 0:
+            state.source.refresh()
+        with quiet_torch(unless=student.backend.wide):
+            job.step(decayed_rate(fraction))
+        state.schedule.follow(fraction, state.loss)
+        state.step += 1
+        spent = time.perf_counter() - began
+        state.elapsed += spent
+        state.seconds[name] += spent
+        if state.step % REPORT_STEPS == 0:
+            yield _report(state, budget)
+    student.backend.attach(None)
+    yield _report(state, budget)
+
+
+def _begin(
+    teacher: Volume, student: Field, options: DistillOptions, state: DistillState
+) -> Generator[Progress, None, None]:
+    """Occupancy, appearance network, and the closed-form start."""
+    began = time.perf_counter()
+    student.backend.attach(None)  # a start may replace parameters
+    if options.start:
+        state.start_method = yield from start(teacher, student, state.generator)
+    else:
+        inherit_occupancy(teacher, student)
+        share_appearance(teacher, student)
+    state.shared = bool(teacher.feature_space) and teacher.feature_space == student.feature_space
+    if isinstance(teacher, Field) and not state.shared:
+        state.adapt(teacher.backend.width - 1)
+    state.renew_optimiser()
+    state.seconds["start"] = state.elapsed = time.perf_counter() - began
+
+
+def _reached(state: DistillState, options: DistillOptions) -> bool:
+    """Whether the wanted closeness is there; told at reports only, so that a resumed run ends at the same step."""
+    due = state.step > 0 and state.step % REPORT_STEPS == 0
+    return due and options.target_psnr is not None and state.psnr >= options.target_psnr
+
+
+class _Distillation:
+    """One step after the other."""
+
+    def __init__(self, teacher: Volume, student: Field, options: DistillOptions, state: DistillState) -> None:
+        self.teacher, self.student, self.options, self.state = teacher, student, options, state
+        self.points = VolumePoints(teacher, state.generator)
+        self.distances = distance_pool(teacher, seed=options.seed) if student.kind == "sdf" else None
+        self.range = visible_range(student.space)
+        self.empty = empty_log_density(student.space)
+
+    def _count(self, share: float) -> int:
+        return int(share * self.student.backend.step_samples)
+
+    def step(self, rate: float) -> None:
+        state, generator = self.state, self.state.generator
+        rays, plain = state.source.draw(state.rays)
+        rays = rays.to(self.student.device)
+        jitter = torch.rand(len(rays), generator=generator).to(rays.origins.device)
+        said = lesson(self.teacher, rays, jitter, self.options.near)
+        growth = self._count(_RAYS_BESIDE if self.distances else _RAYS) / max(1, said.marched)
+        state.rays = int(min(max(state.rays * min(max(growth, 0.5), 1.5), FIRST_RAYS), _MAX_RAYS))
+        if not len(said.x):
+            return
+        behind = torch.rand(len(rays), 3, generator=generator).to(rays.origins.device)
+        level = state.schedule.level
+        loss = self._distance_loss() if self.distances else self._volume_loss()
+        if level.features or level.geometry or level.color:
+            loss = loss + self._value_loss(said)
+        if level.pixels:
+            loss = loss + level.pixels * self._pixel_loss(said, behind, plain)
+        penalty = self.student.backend.penalty()
+        (loss if penalty is None else loss + penalty).backward()
+        if state.guard.admits(state.step, state.optimiser.collect()):
+            state.optimiser.step(rate * state.guard.rate)
+        state.loss = float(loss.detach())
+
+    def _pixel_loss(self, said: Lesson, behind: Tensor, plain: int) -> Tensor:
+        wanted = said.over(behind)
+        if self.state.step % REPORT_STEPS == 0:
+            self._look_closer(said, wanted, behind, plain)
+        return pixel_loss(self.student, said.rays, said.samples, said.x, wanted, behind)
+
+    @torch.no_grad()
+    def _look_closer(self, said: Lesson, wanted: Tensor, behind: Tensor, plain: int) -> None:
+        """Which rays are wrong, for those to come; and how close the plain ones are."""
+        seen = render_samples(self.student, said.rays, said.samples, said.x, behind)[0]
+        error = (seen - wanted).square().mean(dim=1)
+        self.state.source.tell(said.rays, error)
+        value = -10 * float(torch.log10(error[:plain].mean().clamp_min(1e-10)))
+        self.state.psnr = value if self.state.psnr == 0 else 0.8 * self.state.psnr + 0.2 * value
+
+    def _value_loss(self, said: Lesson) -> Tensor:
+        """Features, geometry and colours of samples; of some only while whole pixels are compared."""
+        level, student = self.state.schedule.level, self.student
+        index = torch.arange(len(said.x))
+        if level.pixels:
+            index = torch.randint(len(said.x), (self._count(_VALUES),), generator=self.state.generator)
+        index = index.to(said.x.device)
+        x, ray = said.x[index], said.samples.ray[index]
+        share = seen_share(said.weights[index]) if "points" in self.options.active else None
+        features = student.features(x)
+        loss = level.geometry * self._geometry_loss(features, x, said.log_density[index], share)
+        if level.color:
+            rgb = student.color_of(features, said.rays.view_directions, ray)
+            loss = loss + level.color * weighted((rgb - said.rgb[index]).square().mean(dim=1), share)
+        if level.features:
+            loss = loss + level.features * self._feature_loss(features, said.features[index], share)
+        return loss
+
+    def _feature_loss(self, features: Tensor, wanted: Tensor, share: Tensor | None) -> Tensor:
+        appearance = features[:, 1:]
+        if self.state.adapter is not None:
+            appearance = self.state.adapter(appearance)
+        elif not self.state.shared:
+            return features.new_zeros(())
+        return weighted((appearance - wanted[:, 1:]).square().mean(dim=1), share)
+
+    def _geometry_loss(self, features: Tensor, x: Tensor, wanted: Tensor, share: Tensor | None) -> Tensor:
+        """Difference of the student's log-density from `wanted` [N]; distances are compared elsewhere."""
+        student = self.student
+        if student.kind == "sdf":
+            return features.new_zeros(())
+        difference = clamped_difference(student.geometry(features, x), wanted, *self.range)
+        return weighted(difference.square(), share)
+
+    def _distance_loss(self) -> Tensor:
+        """Distances near the surface and all over the box."""
+        assert self.distances is not None
+        x, sdf = self.distances.sample(self._count(_DISTANCES), self.state.generator)
+        return distance_loss(self.student, x.to(self.student.device), sdf.to(self.student.device))
+
+    def _volume_loss(self) -> Tensor:
+        """Log-density at uniform points of the occupied cells, and nothing in the empty ones."""
+        level, student, teacher = self.state.schedule.level, self.student, self.teacher
+        loss = torch.zeros((), device=student.device)
+        if self.options.volume and level.geometry and len(x := self.points.occupied(self._count(_VOLUME))):
+            with torch.no_grad():
+                known = teacher.features(x)
+                wanted = log_density(teacher, teacher.geometry(known, x), teacher.density_of(known, x))
+            loss = loss + level.geometry * self._geometry_loss(student.features(x), x, wanted, None)
+        if len(x := self.points.empty(self._count(_EMPTY))):
+            loss = loss + _FOG_WEIGHT * fog_loss(student.geometry(student.features(x), x), self.empty)
+        return loss
+
+
+def _report(state: DistillState, budget: Budget) -> Progress:
+    return Progress(
+        state.step,
+        budget.steps or 0,
+        state.schedule.name,
+        state.elapsed,
+        budget.remaining(state.step, state.elapsed),
+        state.loss,
+        {"psnr": state.psnr, "rays": float(state.rays)},
+    )
