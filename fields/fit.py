@@ -32,7 +32,7 @@ _BLOCK = 1 << 15  # pixels drawn at a time: many small tensors' overhead is paid
 class FitOptions:
     """What a fit may vary; the defaults serve every capture."""
 
-    samples: int = 16384  # aimed at in each step, before unseen ones are dropped
+    samples: int | None = None  # aimed at in each step; None: as many as suit the backend
     near: float = 0.0
 
 
@@ -205,7 +205,7 @@ def _step(field: Field, source: PixelSource, state: FitState, options: FitOption
             state.optimiser.step(rate * state.guard.rate)
         value = float(loss.detach())
         state.loss = value if state.loss == 0 else 0.98 * state.loss + 0.02 * value
-    wanted_samples = options.samples * min(1.0, _FIRST_BATCH + step_share(state.step))
+    wanted_samples = (options.samples or field.backend.step_samples) * min(1.0, _FIRST_BATCH + step_share(state.step))
     growth = wanted_samples / max(1, len(x))
     state.rays = int(min(max(state.rays * min(max(growth, 0.5), 1.5), _MIN_RAYS), _MAX_RAYS))
 

@@ -108,7 +108,7 @@ def test_gradient_reaches_every_parameter(name: str) -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_gradient_in_the_position_agrees_with_differences(name: str) -> None:
-    field = create(name).backend.double() if name == "mlp" else create(name).backend
+    field = create(name).backend
     if name == "sparse":
         field.values.data.normal_(generator=torch.Generator().manual_seed(0))
     dtype = next(field.parameters()).dtype

@@ -17,6 +17,9 @@ from cuda_ext.mlp import MAX_WIDTH, split_weights
 from .base import Backend
 
 
+_FIRST_DISTANCE = 0.01  # of the usual first weights of channel 0, where it is a distance
+
+
 @dataclass(frozen=True)
 class MLPConfig:
     """`frequencies` octaves of sine and cosine, `layers` of `hidden` units, the input again after `skip` (0: never)."""
@@ -77,6 +80,14 @@ class MLPBackend(Backend):
         for k, (weights, widths) in enumerate(zip(self.parts, self.widths, strict=True)):
             h = mlp(torch.cat([torch.relu(h), encoded], dim=1) if k else h, weights, widths)
         return h
+
+    @torch.no_grad()
+    def begin_as_distance(self) -> None:
+        """Distances are smooth: fine octaves begin with little weight, and the sphere with little to correct."""
+        fading = torch.cat([torch.ones(4), (0.5 ** torch.arange(self.config.frequencies)).repeat(6)])
+        split_weights(self.parts[0], self.widths[0])[0].mul_(fading[:, None])
+        *_, last = split_weights(self.parts[-1], self.widths[-1])
+        last[:, 0] *= _FIRST_DISTANCE
 
     @torch.no_grad()
     def begin_at_zero(self) -> None:

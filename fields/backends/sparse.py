@@ -30,7 +30,7 @@ class SparseConfig:
     """Voxels along an axis at the start and at the end, vertices at most, weights of the total variation."""
 
     start: int = 32
-    resolution: int = 128
+    resolution: int = 192
     limit: int = 800_000
     degree: int = 3
     variation_density: float = 1e-5

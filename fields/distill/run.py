@@ -85,7 +85,7 @@ def distill(
             state.renew_optimiser(state.guard.rate)
         if state.step % _REFRESH_STEPS == 0 and state.step > 0:
             state.source.refresh()
-        with quiet_torch(unless=student.backend.wide):
+        with quiet_torch(unless=student.wide or teacher.wide):
             job.step(decayed_rate(fraction))
         state.schedule.follow(fraction, state.loss)
         state.step += 1
@@ -152,8 +152,7 @@ class _Distillation:
             loss = loss + self._value_loss(said)
         if level.pixels:
             loss = loss + level.pixels * self._pixel_loss(said, behind, plain)
-        penalty = self.student.backend.penalty()
-        (loss if penalty is None else loss + penalty).backward()
+        loss.backward()  # no penalty of the backend's own: the teacher says what is smooth, everywhere
         if state.guard.admits(state.step, state.optimiser.collect()):
             state.optimiser.step(rate * state.guard.rate)
         state.loss = float(loss.detach())
