@@ -49,6 +49,7 @@ class MLPBackend(Backend):
         "small": MLPConfig(),
         "paper": MLPConfig(hidden=256, layers=8, skip=4),
     }
+    taught_rate = 2.0
     step_samples = 1 << 12  # a step through so many weights is dear, and more of them teach more than larger ones
 
     octaves: Tensor
@@ -95,7 +96,7 @@ class MLPBackend(Backend):
         last.zero_()
 
     def parameter_groups(self) -> list[ParameterGroup]:
-        return [ParameterGroup(list(self.parameters()), 6e-3 * math.sqrt(128 / max(128, self.config.hidden)))]
+        return [ParameterGroup(list(self.parameters()), 3e-3 * math.sqrt(128 / max(128, self.config.hidden)))]
 
 
 def _initial_weights(widths: tuple[int, ...], last: bool) -> nn.Parameter:

@@ -154,7 +154,7 @@ class _Distillation:
             loss = loss + level.pixels * self._pixel_loss(said, behind, plain)
         loss.backward()  # no penalty of the backend's own: the teacher says what is smooth, everywhere
         if state.guard.admits(state.step, state.optimiser.collect()):
-            state.optimiser.step(rate * state.guard.rate)
+            state.optimiser.step(rate * self.student.backend.taught_rate * state.guard.rate)
         state.loss = float(loss.detach())
 
     def _pixel_loss(self, said: Lesson, behind: Tensor, plain: int) -> Tensor:
