@@ -58,9 +58,11 @@ class Backend(nn.Module, ABC):
         """
         return ""
 
-    @abstractmethod
     def begin_at_zero(self) -> None:
-        """Called on a new backend that adds to another which is right already: zero everywhere, but able to learn."""
+        """Called on a new backend that adds to another which is right already: zero everywhere, but able to learn.
+
+        Left out, it begins with whatever it has drawn, which steps then correct.
+        """
 
     def resample_from(self, other: Backend) -> bool:
         """Take over `other`, of the same class, at this backend's own resolution and width; False where it cannot."""

@@ -16,7 +16,6 @@ from cuda_ext.mlp import MAX_WIDTH, split_weights
 
 from .base import Backend
 
-
 _FIRST_DISTANCE = 0.01  # of the usual first weights of channel 0, where it is a distance
 
 
