@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Generator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -27,6 +26,7 @@ from ..source import Source, SourceOptions, open_source
 BUILTIN = "builtin"
 _VIEWS = 8
 _RESOLUTION = 128
+_LEAST_SECONDS = 1e-3  # a copy takes no time
 _ALLOWED = 0.5  # dB below the weaker of teacher and scratch
 _ALLOWED_RATIO = 1.25  # of the larger Chamfer distance of the two
 
@@ -215,7 +215,7 @@ class _Matrix:
             "ours_s": seconds,
             "baseline": f"{student} from scratch",
             "baseline_s": baseline_s,
-            "ratio": baseline_s / seconds if seconds > 0 else math.inf,
+            "ratio": baseline_s / max(seconds, _LEAST_SECONDS),
             "spread": 0.0,
             "kind": kind,
             "from": teacher,
