@@ -40,12 +40,12 @@ class MeshSDF:
 
     Windings are repaired first; inside is found by winding numbers, or by visibility from outside
     where those are undecided for much of the box (`report.method`). Sheets that bound no
-    volume count as shells `shell` times the diagonal thick, since a surface without inside has no
+    volume count as shells `thickness` times the diagonal thick, since a surface without inside has no
     sign.
     """
 
     def __init__(
-        self, mesh: trimesh.Trimesh, *, padding: float = 0.05, cube: bool = True, shell: float = 0.005,
+        self, mesh: trimesh.Trimesh, *, padding: float = 0.05, cube: bool = True, thickness: float = 0.005,
         pool: int = POOL, seed: int = 0,
     ) -> None:  # fmt: skip
         """
@@ -62,7 +62,7 @@ class MeshSDF:
         self._inside, method, ambiguous = choose_sign(self.surface)
         self._tree = _Tree(self.surface)
         self._area = np.cumsum(np.linalg.norm(self.surface.face_vectors(), axis=1))
-        self._half_shell = shell * self.diagonal / 2
+        self._half_shell = thickness * self.diagonal / 2
         thin = self._find_sheets()
         self.report = _report(topology, method, ambiguous, thin, 2 * self._half_shell)
         self._pool_size, self._seed = pool, seed

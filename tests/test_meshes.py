@@ -132,7 +132,7 @@ def test_cavity_stays_empty_and_turned_neighbour_becomes_solid() -> None:
 
 def test_sheet_becomes_a_thin_shell_and_is_reported() -> None:
     plane = _mesh([[0, 0, 0], [1, 0, 0], [1, 0, 1], [0, 0, 1]], [[0, 1, 2], [0, 2, 3]])
-    source = MeshSDF(plane, shell=0.1)
+    source = MeshSDF(plane, thickness=0.1)
     half = 0.05 * 2**0.5
     y = torch.tensor([-0.2, -0.01, 0.0, 0.01, 0.2])
     x = torch.stack([torch.full((5,), 0.5), y, torch.full((5,), 0.5)], 1)
