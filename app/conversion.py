@@ -105,7 +105,7 @@ class _Conversion:
         path = self._store(comparison)
         if surface is not None:
             with self.record.phase("meshes"):
-                surface |= yield from surface_error(plan.teacher, self.student, surface["level"])
+                surface |= yield from surface_error(target, self.student)
         baseline = None
         if plan.company.baseline:
             with self.record.phase("baseline"):

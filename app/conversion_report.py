@@ -131,7 +131,6 @@ def _surface(document: dict[str, Any]) -> str:
         return ""
     closed = {True: "closed", False: "not closed"}
     rows = [
-        ["level of the teacher's surface", f"{surface['level']:.4g}"],
         ["the teacher's own mesh", closed[surface["direct_watertight"]]],
         ["the student's mesh", closed[surface["watertight"]]],
         ["Chamfer distance of the two", f"{100 * surface['chamfer']:.3f} % of the diagonal"],
@@ -140,7 +139,8 @@ def _surface(document: dict[str, Any]) -> str:
     return report.section(
         "Surface",
         report.table(["", ""], rows),
-        text=f"The distances taught are those to the teacher's surface; meshes at resolution {surface['resolution']}.",
+        text="The distances taught are those to the teacher's surface as cameras see it; meshes at resolution "
+        f"{surface['resolution']}.",
     )
 
 

@@ -1,4 +1,4 @@
-"""From a field to a mesh that other programs take: level, colours, crop, fewer faces, capture coordinates."""
+"""From a volume to a mesh that other programs take: level, colours, crop, fewer faces, capture coordinates."""
 
 from __future__ import annotations
 
@@ -15,7 +15,6 @@ from fields.cameras import Rays
 from fields.density_grid import DensityGrid, bake_density
 from fields.depth_fusion import FusedSurface, fuse_depth, render_depth
 from fields.errors import UserError
-from fields.field import Field
 from fields.mesh import (
     Mesh,
     automatic_level,
@@ -23,10 +22,11 @@ from fields.mesh import (
     largest_components,
     paint_texture,
     simplify,
-    smooth,
+    smooth_steps,
     vertex_colors,
 )
 from fields.progress import Progress
+from fields.volume import Volume
 
 from .survey import survey
 
@@ -54,54 +54,62 @@ class MeshOptions:
 
 
 def mesh_steps(
-    field: Field, options: MeshOptions, notes: dict[str, Any] | None = None
+    volume: Volume, options: MeshOptions, notes: dict[str, Any] | None = None
 ) -> Generator[Progress, None, Mesh]:
-    """The field's surface in the capture's own coordinates, as a generator's return value.
+    """The volume's surface in the capture's own coordinates, as a generator's return value.
 
     Raises:
         UserError: `E-MC-…`, `E-LIMIT-GRID`, `E-USAGE-BOUNDS`, `E-NAN-…`.
     """
     notes = notes or {}
-    bounds, color = _cropped(field, options.crop), _plain_color(field)
-    robust = options.level is None and field.kind == "density"
-    seen = (yield from _seen_surface(field, bounds, options.resolution, notes)) if robust else None
-    if seen is None:
-        mesh = yield from _level_set(field, bounds, options)
-    else:
-        mesh = yield from extract_mesh_steps(seen.surface, bounds, options.resolution, inside="negative")
-        yield Progress(0, 1, "smooth")
-        mesh, color = smooth(mesh), seen.color
-    keep = max(options.keep, _KEEP) if seen is not None else options.keep
-    if keep > 0:
-        mesh = largest_components(mesh, keep)
+    mesh, color = yield from surface_steps(volume, options, notes)
     if options.faces is not None:
         mesh = simplify(mesh, options.faces)
     if notes.get("colors", True):
-        mesh = yield from _colored(mesh, color, options.color, field)
-    return _in_frame(mesh, field, notes, options.frame)
+        mesh = yield from _colored(mesh, color, options.color, volume)
+    return _in_frame(mesh, volume, notes, options.frame)
 
 
-def _colored(mesh: Mesh, color: Color, how: str, field: Field) -> Generator[Progress, None, Mesh]:
+def surface_steps(
+    volume: Volume, options: MeshOptions, notes: dict[str, Any]
+) -> Generator[Progress, None, tuple[Mesh, Color]]:
+    """The surface in the volume's own coordinates, without floaters, and what tells its colour.
+
+    Raises:
+        UserError: as `mesh_steps`.
+    """
+    bounds = _cropped(volume, options.crop)
+    robust = options.level is None and volume.kind == "density"
+    seen = (yield from _seen_surface(volume, bounds, options.resolution, notes)) if robust else None
+    if seen is None:
+        mesh = yield from _level_set(volume, bounds, options)
+        return (largest_components(mesh, options.keep) if options.keep > 0 else mesh), _plain_color(volume)
+    mesh = yield from extract_mesh_steps(seen.surface, bounds, options.resolution, inside="negative")
+    mesh = yield from smooth_steps(mesh)
+    return largest_components(mesh, max(options.keep, _KEEP)), seen.color
+
+
+def _colored(mesh: Mesh, color: Color, how: str, volume: Volume) -> Generator[Progress, None, Mesh]:
     if how == "texture":
-        return (yield from paint_texture(mesh, color, field.device))
+        return (yield from paint_texture(mesh, color, volume.device))
     yield Progress(0, 1, "color")
     with quiet_torch():
-        return vertex_colors(mesh, color, device=field.device) if how == "vertex" else mesh
+        return vertex_colors(mesh, color, device=volume.device) if how == "vertex" else mesh
 
 
-def _in_frame(mesh: Mesh, field: Field, notes: dict[str, Any], frame: str) -> Mesh:
+def _in_frame(mesh: Mesh, volume: Volume, notes: dict[str, Any], frame: str) -> Mesh:
     """In the capture's coordinates, or with the field's box brought to [0, 1] along its longest side."""
     if frame == "source":
-        return _unwarped(mesh, field, notes)
-    low = field.space.bounds[0].cpu().numpy()
-    return replace(mesh, vertices=((mesh.vertices - low) / field.space.extent).astype("float32"))
+        return _unwarped(mesh, volume, notes)
+    low = volume.space.bounds[0].cpu().numpy()
+    return replace(mesh, vertices=((mesh.vertices - low) / volume.space.extent).astype("float32"))
 
 
 @dataclass(frozen=True)
 class _Seen:
     """A radiance field's surface as cameras see it."""
 
-    field: Field
+    volume: Volume
     grid: DensityGrid
     surface: FusedSurface
 
@@ -111,58 +119,58 @@ class _Seen:
         Off its own surface a radiance field has never learned a colour.
         """
         back = _COLOR_REACH * self.grid.spacing
-        reached = self.grid.first_surface(Rays(x - back * directions, directions, directions))
+        reached = self.grid.depths(Rays(x - back * directions, directions, directions), (0.5,))[0]
         ahead = torch.where(reached < 2 * back, reached - back, 0.0)
-        return self.field.evaluate(x + ahead[:, None] * directions, directions).rgb
+        return self.volume.evaluate(x + ahead[:, None] * directions, directions).rgb
 
 
 def _seen_surface(
-    field: Field, bounds: Tensor, resolution: int, notes: dict[str, Any]
+    volume: Volume, bounds: Tensor, resolution: int, notes: dict[str, Any]
 ) -> Generator[Progress, None, _Seen | None]:
     """The surface that cameras around or inside a radiance field see, None where they see through everything.
 
     The whole box is looked at, also when only `bounds` is meshed: what a crop cuts open stays solid.
     """
-    whole = _cropped(field, None)
+    whole = _cropped(volume, None)
     share = float((whole[1] - whole[0]).max() / (bounds[1] - bounds[0]).max())
     cells = max(_LEAST_LOOK, min(_MOST_LOOK, math.ceil(resolution * share)))
-    grid = yield from bake_density(field.evaluate_geometry, whole, cells, field.occupancy.occupied)
-    maps = yield from render_depth(grid, survey(field, notes, grid.spacing))
+    grid = yield from bake_density(volume.evaluate_geometry, whole, cells, volume.occupancy.occupied)
+    maps = yield from render_depth(grid, survey(volume, notes, grid.spacing))
     surface = yield from fuse_depth(maps, whole, grid.spacing)
-    return None if surface is None else _Seen(field, grid, surface)
+    return None if surface is None else _Seen(volume, grid, surface)
 
 
-def _level_set(field: Field, bounds: Tensor, options: MeshOptions) -> Generator[Progress, None, Mesh]:
-    is_sdf = field.kind == "sdf"
+def _level_set(volume: Volume, bounds: Tensor, options: MeshOptions) -> Generator[Progress, None, Mesh]:
+    is_sdf = volume.kind == "sdf"
     return (
         yield from extract_mesh_steps(
-            field.evaluate_geometry,
+            volume.evaluate_geometry,
             bounds,
             options.resolution,
-            level=options.level if options.level is not None else level_of(field, bounds),
+            level=options.level if options.level is not None else level_of(volume, bounds),
             inside="negative" if is_sdf else "positive",
-            occupied=None if is_sdf else field.occupancy.occupied,
+            occupied=None if is_sdf else volume.occupancy.occupied,
         )
     )
 
 
-def _plain_color(field: Field) -> Color:
-    return lambda x, directions: field.evaluate(x, directions).rgb
+def _plain_color(volume: Volume) -> Color:
+    return lambda x, directions: volume.evaluate(x, directions).rgb
 
 
-def level_of(field: Field, bounds: Tensor) -> float:
+def level_of(volume: Volume, bounds: Tensor) -> float:
     """Zero of a distance; of a density, where a marching step is half opaque or the field's own threshold."""
-    if field.kind == "sdf":
+    if volume.kind == "sdf":
         return 0.0
     generator = torch.Generator().manual_seed(0)
     low, high = bounds.cpu()
     x = low + (high - low) * torch.rand(_LEVEL_SAMPLES, 3, generator=generator)
-    return automatic_level(field.evaluate_geometry(x.to(field.device)), field.space.step)
+    return automatic_level(volume.evaluate_geometry(x.to(volume.device)), volume.space.step)
 
 
-def _cropped(field: Field, crop: list[list[float]] | None) -> Tensor:
-    bounds = field.space.bounds.clone()
-    if field.space.contraction == "ndc":
+def _cropped(volume: Volume, crop: list[list[float]] | None) -> Tensor:
+    bounds = volume.space.bounds.clone()
+    if volume.space.contraction == "ndc":
         bounds[1, 2] = min(float(bounds[1, 2]), _NDC_FAR)
     if crop is None:
         return bounds
@@ -179,11 +187,11 @@ def _cropped(field: Field, crop: list[list[float]] | None) -> Tensor:
     return both
 
 
-def _unwarped(mesh: Mesh, field: Field, notes: dict[str, Any]) -> Mesh:
+def _unwarped(mesh: Mesh, volume: Volume, notes: dict[str, Any]) -> Mesh:
     """From NDC back to the capture's coordinates (NeRF, appendix C, solved for the position)."""
     view = notes.get("viewpoint") or {}
     near, lens = view.get("ndc_near"), view.get("lens")
-    if field.space.contraction != "ndc" or not near or not lens:
+    if volume.space.contraction != "ndc" or not near or not lens:
         return mesh
     vertices = torch.from_numpy(mesh.vertices)
     z = 2 * near / (vertices[:, 2] - 1)

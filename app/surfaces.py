@@ -11,6 +11,7 @@ from fields.mesh import extract_mesh_steps
 from fields.progress import Progress
 from fields.volume import Volume
 
+from .meshing import MeshOptions, surface_steps
 from .teachers import Teacher
 
 _RESOLUTION = 128
@@ -40,22 +41,25 @@ def with_distances(
 ) -> Generator[Progress, None, tuple[Volume, dict[str, Any] | None]]:
     """The volume that teaches a student of `kind`, and what is to be told about its surface.
 
-    A density field has no distances to teach: its surface is extracted first, and the distances to that are taught.
+    A density field has no distances to teach: the surface that cameras see is extracted first, and the distances
+    to that are taught.
     """
     if kind != "sdf" or teacher.volume.kind == "sdf":
         return teacher.volume, None
     from data.distance import distance_volume
 
-    volume, found = yield from distance_volume(teacher.volume, _LATTICE.get(preset, _FINE))
-    return volume, {"level": found.level, "direct_watertight": found.watertight, "open_edges": found.open_edges}
+    cells = _LATTICE.get(preset, _FINE)
+    surface, _ = yield from surface_steps(teacher.volume, MeshOptions(cells), teacher.notes)
+    volume, found = yield from distance_volume(teacher.volume, cells, surface=surface)
+    return volume, {"direct_watertight": found.watertight, "open_edges": found.open_edges}
 
 
-def surface_error(teacher: Teacher, student: Field, level: float) -> Generator[Progress, None, dict[str, Any]]:
-    """Chamfer distance (a share of the diagonal) of the student's mesh from the teacher's own."""
+def surface_error(target: Volume, student: Field) -> Generator[Progress, None, dict[str, Any]]:
+    """Chamfer distance (a share of the diagonal) of the student's mesh from that of the distances taught."""
     from data.mesh_metrics import compare_meshes
 
-    direct = yield from _surface(teacher.volume, level)
-    taught = yield from _surface(student, 0.0)
+    direct = yield from _surface(target)
+    taught = yield from _surface(student)
     found = compare_meshes(taught, direct, samples=_SAMPLES)
     return {
         "chamfer": found["chamfer"],
@@ -65,17 +69,11 @@ def surface_error(teacher: Teacher, student: Field, level: float) -> Generator[P
     }
 
 
-def _surface(volume: Volume, level: float) -> Generator[Progress, None, Any]:
-    """The surface at `level` as a `trimesh.Trimesh`."""
+def _surface(volume: Volume) -> Generator[Progress, None, Any]:
+    """Where the distance is zero, as a `trimesh.Trimesh`."""
     import trimesh
 
-    is_sdf = volume.kind == "sdf"
     mesh = yield from extract_mesh_steps(
-        volume.evaluate_geometry,
-        volume.space.bounds,
-        _RESOLUTION,
-        level=level,
-        inside="negative" if is_sdf else "positive",
-        occupied=None if is_sdf else volume.occupancy.occupied,
+        volume.evaluate_geometry, volume.space.bounds, _RESOLUTION, level=0.0, inside="negative"
     )
     return trimesh.Trimesh(mesh.vertices, mesh.faces, process=False)

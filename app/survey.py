@@ -9,7 +9,7 @@ from torch import Tensor
 
 from fields.cameras import Cameras, look_at
 from fields.depth_fusion import even_directions
-from fields.field import Field
+from fields.volume import Volume
 
 from .viewpoint import Viewpoint, frame_of, of_field
 
@@ -20,11 +20,11 @@ _FROM_ABOVE = 0.1  # radians: median elevation beyond which cameras are taken to
 _NDC_DISTANCE, _NDC_TILT, _NDC_VIEWS = 8.0, 0.12, 5
 
 
-def survey(field: Field, notes: dict[str, Any], spacing: float) -> Cameras:
+def survey(volume: Volume, notes: dict[str, Any], spacing: float) -> Cameras:
     """Pinhole cameras in the field's own space, with pixels about `spacing` wide at what they look at."""
-    view = of_field(field, notes)
-    if field.space.contraction == "ndc":
-        poses, distance, lens = _before_ndc(field.space.bounds.cpu())
+    view = of_field(volume, notes)
+    if volume.space.contraction == "ndc":
+        poses, distance, lens = _before_ndc(volume.space.bounds.cpu())
     else:
         poses, distance, lens = _poses(view, notes), view.distance, min(view.lens)
         if not view.inward:

@@ -96,6 +96,7 @@ def _edited(teacher: Teacher, edits: Sequence[Edit], device: str) -> Generator[P
     volume = apply_edits(teacher.volume, {name: other.volume for name, other in merged.items()}, edits)
     chain = [*teacher.chain, *(link for other in merged.values() for link in other.chain)]
     notes = {**teacher.notes, "conversions": chain, "edits": [edit.what for edit in edits]}
+    notes.pop("poses", None)  # an edit may have moved the scene
     view = notes.get("viewpoint")
     if isinstance(view, dict):
         notes["viewpoint"] = view | _seen_whole(volume, teacher.volume, view)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -41,15 +41,15 @@ class DensityGrid:
         u = (x - self.bounds[0]) / (self.spacing * (self.index.resolution - 1))
         return sparse_lookup(self.index, self.values, u, self.values.new_zeros(1))[:, 0]
 
-    def first_surface(self, rays: Rays, opacity: float = 0.5) -> Tensor:
-        """Distance [R] at which a ray has lost `opacity` of its light, scene units; infinity where it does not.
+    def depths(self, rays: Rays, opacities: Sequence[float]) -> Tensor:
+        """Distances [K, R] at which rays have lost `opacities` (K, rising) of their light; infinity where never.
 
-        With 1/2 it is the median of where the ray ends, which unlike the mean does not move when a
-        part of the light goes through to something behind.
+        Half is the median of where the ray ends, which unlike the mean does not move when a part of the
+        light goes through to something behind.
         """
-        depth = torch.full_like(rays.origins[:, 0], torch.inf)
+        depth = torch.full((len(opacities), len(rays.origins)), torch.inf, device=rays.origins.device)
         t, end = _clip(rays, self.bounds)
-        alive, light, wave = (t < end).nonzero()[:, 0], torch.ones_like(depth), 0
+        alive, light, wave = (t < end).nonzero()[:, 0], torch.ones_like(depth[0]), 0
         while len(alive):
             limit = _WAVES[min(wave, len(_WAVES) - 1)]
             ray = rays[alive]
@@ -57,14 +57,16 @@ class DensityGrid:
                 ray.origins, ray.directions, t[alive], end[alive], self.bits, self.coarse, self.space, limit
             )
             density = self.density(x)
-            count, left = visible(density, first, last, offsets, light[alive], 1 - opacity)
-            crossed = (left <= 1 - opacity) & (count > 0)
-            at = (offsets[:-1] + count - 1)[crossed]
-            # Light falls exponentially inside a sample: walk back from its end to where it was `1 - opacity`.
-            back = torch.log((1 - opacity) / left[crossed].clamp_min(1e-30)) / density[at].clamp_min(1e-30)
-            depth[alive[crossed]] = torch.maximum(last[at] - back, first[at])
+            before = light[alive]
+            for found, opacity in zip(depth, opacities, strict=True):
+                count, left = visible(density, first, last, offsets, before, 1 - opacity)
+                crossed = (left <= 1 - opacity) & (before > 1 - opacity) & (count > 0)
+                at = (offsets[:-1] + count - 1)[crossed]
+                # Light falls exponentially inside a sample: walk back from its end to where it was `1 - opacity`.
+                back = torch.log((1 - opacity) / left[crossed].clamp_min(1e-30)) / density[at].clamp_min(1e-30)
+                found[alive[crossed]] = torch.maximum(last[at] - back, first[at])
             light[alive], t[alive] = left, t_next
-            alive = alive[~crossed & (t_next < end[alive])]
+            alive = alive[(left > 1 - opacity) & (t_next < end[alive])]
             wave += 1
         return depth
 

@@ -15,16 +15,14 @@ from .budget import Budget, decayed_rate
 from .cameras import Rays
 from .field import Field
 from .guard import NaNGuard
-from .occupancy import FIT_STRIDE
 from .progress import Progress
-from .render import pixel_loss
+from .render import march_visible, pixel_loss
 from .views import Capture
 
 REPORT_STEPS = 16
 _GRID_STEPS = 32  # between two updates of the occupancy grid
 _WARM_STEPS, _FIRST_BATCH = 512, 0.2
 _MIN_RAYS, _MAX_RAYS = 64, 1 << 14
-_MAX_SAMPLES = 1024  # of one ray
 _BLOCK = 1 << 15  # pixels drawn at a time: many small tensors' overhead is paid once
 
 
@@ -193,9 +191,7 @@ def _step(field: Field, source: PixelSource, state: FitState, options: FitOption
     drawn, *values = source.draw(state.rays)
     rays = drawn.to(field.device)
     wanted, behind, jitter = (value.to(field.device) for value in values)
-    start, end = field.space.clip(rays.origins, rays.directions, options.near)
-    start = start + jitter * (FIT_STRIDE * field.space.step)
-    samples, x, _ = field.occupancy.sample_visible(rays, start, end, _MAX_SAMPLES)
+    samples, x = march_visible(field, rays, jitter, options.near)
     if len(x):
         loss = pixel_loss(field, rays, samples, x, wanted, behind)
         penalty = field.backend.penalty()

@@ -2,7 +2,7 @@
 
 from .mesh_edit import automatic_level, largest_components, simplify, vertex_colors
 from .mesh_extract import extract_mesh, extract_mesh_steps
-from .mesh_smooth import smooth
+from .mesh_smooth import smooth_steps
 from .mesh_texture import paint_texture, require_atlas
 from .mesh_types import Mesh
 
@@ -15,6 +15,6 @@ __all__ = [
     "paint_texture",
     "require_atlas",
     "simplify",
-    "smooth",
+    "smooth_steps",
     "vertex_colors",
 ]

@@ -14,7 +14,7 @@ import numpy as np
 from .errors import UserError
 from .glb import glb_bytes, png_bytes
 from .mesh_types import Mesh
-from .safeio import write_bytes, write_with
+from .safeio import write_with
 
 _Counts = tuple[int | None, int]  # vertices (None where the format has none) and faces
 
@@ -44,34 +44,40 @@ def save_mesh(mesh: Mesh, path: str | os.PathLike[str]) -> None:
             "E-MC-EMPTY", "mesh has no faces", where=path, expected="at least one face", fix="choose another --level"
         )
     encode, count = FORMATS[suffix]
-    if mesh.texture is not None:
-        if suffix not in TEXTURED:
-            raise UserError(
-                "E-USAGE-FORMAT",
-                "format has no textures",
-                where=path,
-                got=suffix,
-                expected=" ".join(TEXTURED),
-                fix="change the suffix of --out",
-            )
-        if suffix == ".obj":
-            encode = _write_beside(mesh, path)
+    if mesh.texture is not None and suffix not in TEXTURED:
+        raise UserError(
+            "E-USAGE-FORMAT",
+            "format has no textures",
+            where=path,
+            got=suffix,
+            expected=" ".join(TEXTURED),
+            fix="change the suffix of --out",
+        )
 
     def save(temporary: str) -> None:
-        Path(temporary).write_bytes(encode(mesh))
-        _verify(count(Path(temporary).read_bytes()), mesh, path)
+        place = Path(temporary)
+        head, beside = _material(mesh, place)
+        place.write_bytes(head + encode(mesh))
+        _verify(count(place.read_bytes()), mesh, path)
+        for other, content in beside.items():
+            other.write_bytes(content)
 
     write_with(path, save)
 
 
-def _write_beside(mesh: Mesh, path: Path) -> Callable[[Mesh], bytes]:
-    """Write the material and the picture of a textured OBJ, which come before the file that names them."""
-    assert mesh.texture is not None
-    material, picture = path.with_suffix(".mtl"), path.with_suffix(".png")
-    write_bytes(picture, png_bytes(mesh.texture))
-    write_bytes(material, f"newmtl surface\nKd 1 1 1\nmap_Kd {picture.name}\n".encode())
-    head = f"mtllib {material.name}\nusemtl surface\n".encode()
-    return lambda whole: head + _obj(whole)
+def files_beside(path: Path) -> tuple[Path, ...]:
+    """Further files that a textured mesh at `path` consists of: for OBJ its material and its picture."""
+    return (path.with_suffix(".mtl"), path.with_suffix(".png")) if path.suffix.lower() == ".obj" else ()
+
+
+def _material(mesh: Mesh, path: Path) -> tuple[bytes, dict[Path, bytes]]:
+    """Lines at the head of a textured OBJ, and the files beside it."""
+    if mesh.texture is None or not files_beside(path):
+        return b"", {}
+    material, picture = files_beside(path)
+    lines = f"newmtl surface\nKd 1 1 1\nmap_Kd {picture.name}\n"
+    head = f"mtllib {material.name}\nusemtl surface\n"
+    return head.encode(), {picture: png_bytes(mesh.texture), material: lines.encode()}
 
 
 def _verify(found: _Counts, mesh: Mesh, path: Path) -> None:

@@ -17,6 +17,7 @@ from .progress import Clock, Progress
 
 _TEXELS_PER_FACE = 24
 _SIDES = (256, 4096)
+_PADDING = 2  # texels between charts, so that filtering at a seam stays within one
 _CHUNK = 1 << 16
 _FACES_AT_ONCE = 1 << 14
 
@@ -52,10 +53,15 @@ def paint_texture(
 
     clock = Clock()
     yield Progress(0, 1, "unwrap")
-    origin, faces, uv = xatlas.parametrize(mesh.vertices, mesh.faces.astype(np.uint32))
+    side = _side(len(mesh.faces))
+    pack = xatlas.PackOptions()
+    pack.resolution, pack.padding = side, _PADDING
+    atlas = xatlas.Atlas()
+    atlas.add_mesh(mesh.vertices, mesh.faces.astype(np.uint32))
+    atlas.generate(pack_options=pack)
+    origin, faces, uv = atlas[0]
     unwrapped = Mesh(mesh.vertices[origin], faces.astype(np.int64), uv=uv.astype(np.float32))
     normals = mesh.normals()[origin]
-    side = _side(len(faces))
     texel, face, weight = _texels(unwrapped.faces, uv * side, side)
     image, painted = np.zeros((side * side, 3), np.uint8), np.zeros(side * side, bool)
     painted[texel] = True

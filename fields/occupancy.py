@@ -124,8 +124,7 @@ class OccupancyGrid(nn.Module):
             density = field.density(self.cell_positions(part, jitter.to(part.device)))
             self._density[part] = torch.maximum(self._density[part] * _DECAY, density)
             if self._shares is not None:
-                share = (density * (FIT_STRIDE * self.space.step)).clamp_max(_WALL) / _DARK
-                self._shares[part] = torch.lerp(self._shares[part], share, _LEARN)
+                self._shares[part] = torch.lerp(self._shares[part], self._share_of(density), _LEARN)
 
     def _set_bits(self) -> None:
         assert self._density is not None
@@ -142,6 +141,20 @@ class OccupancyGrid(nn.Module):
         for part in occupied.split(_CHUNK):
             self._density[part] = field.density(self.cell_positions(part, middle))
         self._updates = _WARM_UPDATES
+
+    @torch.no_grad()
+    def find_walls(self, field: Volume, generator: torch.Generator, looks: int = 4) -> None:
+        """Learn what `sample_visible` needs of a field that stays as it is."""
+        self._shares = torch.zeros(self.resolution**3, device=self.bits.device)
+        occupied = unpack_bits(self.bits).nonzero()[:, 0]
+        for part in occupied.split(_CHUNK):
+            for _ in range(looks):
+                jitter = torch.rand(len(part), 3, generator=generator).to(part.device)
+                self._shares[part] += self._share_of(field.density(self.cell_positions(part, jitter))) / looks
+
+    def _share_of(self, density: Tensor) -> Tensor:
+        """Share [N] that one long step through this density has in a ray's way into the dark."""
+        return (density * (FIT_STRIDE * self.space.step)).clamp_max(_WALL) / _DARK
 
     @torch.no_grad()
     def rebuild(self, field: Volume, generator: torch.Generator, looks: int = 2) -> None:

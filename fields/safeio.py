@@ -6,6 +6,7 @@ import contextlib
 import errno
 import json
 import os
+import shutil
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -60,16 +61,21 @@ def write_json(path: str | os.PathLike[str], value: Any) -> None:
 
 
 def write_with(path: str | os.PathLike[str], save: Callable[[str], None]) -> None:
-    """Let a library write a file by name (it keeps the suffix), then move it into place."""
+    """Let a library write a file by name (it keeps the suffix), then move it into place.
+
+    Files that `save` writes beside it are moved first, so that what names them is never there without them.
+    """
     path = Path(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=f".tmp-{os.getpid()}-", dir=path.parent) as folder:
-            temporary = os.path.join(folder, path.name)
-            save(temporary)
-            with open(temporary, "rb") as file:
-                os.fsync(file.fileno())
-            os.replace(temporary, path)
+            save(os.path.join(folder, path.name))
+            names = sorted(os.listdir(folder), key=lambda name: name == path.name)
+            for name in names:
+                with open(os.path.join(folder, name), "rb") as file:
+                    os.fsync(file.fileno())
+            for name in names:
+                os.replace(os.path.join(folder, name), path.with_name(name))
         sync_folder(path.parent)
     except OSError as error:
         raise _write_error(path, error) from error
@@ -90,9 +96,7 @@ def remove_stale(folder: Path) -> None:
         pid = entry.name.split("-")[1] if entry.name.count("-") >= 2 else ""
         if pid.isdigit() and not _alive(int(pid)):
             if entry.is_dir():
-                for child in entry.iterdir():
-                    child.unlink()
-                entry.rmdir()
+                shutil.rmtree(entry, ignore_errors=True)
             else:
                 entry.unlink(missing_ok=True)
 

@@ -137,7 +137,7 @@ def test_mesh_file_teaches_a_distance_field(tmp_path: Path, monkeypatch: pytest.
 
 def test_density_becomes_distance_with_a_report_of_its_surface(tmp_path: Path) -> None:
     found = converted(tmp_path, "--kind", "sdf", to="hash", steps=32)
-    assert found["student"]["kind"] == "sdf" and found["surface"]["level"] > 0
+    assert found["student"]["kind"] == "sdf"
     assert 0 <= found["surface"]["chamfer"] < 0.2 and {"watertight", "direct_watertight"} <= found["surface"].keys()
     assert found["seconds"]["distance"] > 0
 

@@ -14,7 +14,7 @@ from fields.cameras import Cameras, Rays, look_at
 from fields.density_grid import DensityGrid, bake_density
 from fields.depth_fusion import even_directions, fuse_depth, render_depth
 from fields.field import Field
-from fields.mesh import Mesh, extract_mesh, smooth
+from fields.mesh import Mesh, extract_mesh, smooth_steps
 from fields.space import Space
 
 BOX = torch.tensor([[-1.0, -1.0, -1.0], [1.0, 1.0, 1.0]])
@@ -52,10 +52,10 @@ def _cameras(directions: Tensor, side: int = 96) -> Cameras:
 def test_first_surface_is_where_half_of_the_light_is_left() -> None:
     grid = _finish(bake_density(lambda x: torch.full_like(x[:, 0], 2.0), BOX, 48, _everywhere))
     origin, direction = torch.tensor([[-3.0, 0.1, 0.2]]), torch.tensor([[1.0, 0.0, 0.0]])
-    depth = grid.first_surface(Rays(origin, direction, direction))
-    assert depth.item() == pytest.approx(2 + math.log(2) / 2, abs=0.01)
+    depth = grid.depths(Rays(origin, direction, direction), (0.1, 0.5))[:, 0]
+    assert depth.tolist() == pytest.approx([2 - math.log(0.9) / 2, 2 + math.log(2) / 2], abs=0.01)
     away = Rays(origin, -direction, -direction)
-    assert grid.first_surface(away).isinf().all()
+    assert grid.depths(away, (0.5,)).isinf().all()
 
 
 def test_hollow_ball_with_a_thin_spot_becomes_one_solid_ball() -> None:
@@ -87,7 +87,7 @@ def test_smoothing_takes_ripples_and_keeps_the_volume() -> None:
     ball = extract_mesh(lambda x: x.norm(dim=1) - 0.7, BOX, 48, inside="negative")
     noise = np.random.default_rng(0).normal(0, 0.004, ball.vertices.shape).astype(np.float32)
     rough = Mesh(ball.vertices + noise, ball.faces)
-    fair = smooth(rough)
+    fair = _finish(smooth_steps(rough))
     error = [np.abs(np.linalg.norm(mesh.vertices, axis=1) - 0.7).mean() for mesh in (rough, fair)]
     assert error[1] < 0.5 * error[0]
     assert fair.volume() == pytest.approx(ball.volume(), rel=0.01) and fair.is_watertight()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -17,18 +18,29 @@ from fields.mesh import Mesh, extract_mesh, paint_texture
 from fields.mesh_files import save_mesh
 
 
-def _squares(vertices: np.ndarray, faces: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Stands for `xatlas.parametrize`: every face a triangle in a square of its own."""
-    side = int(np.ceil(np.sqrt(len(faces))))
-    cell = np.stack([np.arange(len(faces)) % side, np.arange(len(faces)) // side], -1)
-    corner = np.array([[0.1, 0.1], [0.9, 0.1], [0.1, 0.9]])
-    uv = (cell[:, None] + corner) / side
-    return faces.reshape(-1), np.arange(faces.size, dtype=np.uint32).reshape(-1, 3), uv.reshape(-1, 2)
+class _Squares:
+    """Stands for `xatlas.Atlas`: every face a triangle in a square of its own."""
+
+    def add_mesh(self, vertices: np.ndarray, faces: np.ndarray) -> None:
+        self.faces = faces
+
+    def generate(self, pack_options: object) -> None:
+        pass
+
+    def __getitem__(self, index: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        count = len(self.faces)
+        side = int(np.ceil(np.sqrt(count)))
+        cell = np.stack([np.arange(count) % side, np.arange(count) // side], -1)
+        corner = np.array([[0.1, 0.1], [0.9, 0.1], [0.1, 0.9]])
+        uv = ((cell[:, None] + corner) / side).reshape(-1, 2)
+        return self.faces.reshape(-1), np.arange(3 * count, dtype=np.uint32).reshape(-1, 3), uv
 
 
 @pytest.fixture
 def atlas(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "xatlas", SimpleNamespace(parametrize=_squares))
+    """The real package where it is installed."""
+    if find_spec("xatlas") is None:
+        monkeypatch.setitem(sys.modules, "xatlas", SimpleNamespace(Atlas=_Squares, PackOptions=SimpleNamespace))
 
 
 def _painted() -> Mesh:
@@ -59,6 +71,15 @@ def test_format_without_textures_and_missing_package_are_refused(
     monkeypatch.setitem(sys.modules, "xatlas", None)
     outcome = run("mesh", tiny_run(), "--out", tmp_path / "a.glb", "--color", "texture")
     assert outcome.code == 4 and "fieldscape[texture]" in outcome.err and not list(tmp_path.iterdir())
+
+
+def test_textured_obj_replaces_none_of_its_files_unasked(tmp_path: Path, atlas: None) -> None:
+    (tmp_path / "a.png").write_bytes(b"mine")
+    words = ("mesh", tiny_run(), "--out", tmp_path / "a.obj", "--color", "texture", "--level", 1, "--resolution", 12)
+    outcome = run(*words)
+    assert outcome.code == 2 and "E-USAGE-EXISTS" in outcome.err and "a.png" in outcome.err
+    assert run(*words, "--force").code == 0
+    assert {entry.name for entry in tmp_path.iterdir()} == {"a.obj", "a.mtl", "a.png"}
 
 
 def test_model_frame_is_the_box_brought_to_one(tmp_path: Path) -> None:

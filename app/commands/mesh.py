@@ -50,7 +50,7 @@ def mesh(
     box = parsing.box(crop, "--crop") if crop else None
     value = _level(level)
     from fields.mesh import require_atlas
-    from fields.mesh_files import FORMATS, TEXTURED, save_mesh
+    from fields.mesh_files import FORMATS, TEXTURED, files_beside, save_mesh
 
     from ..devices import pick_device
     from ..library import open_field
@@ -62,6 +62,8 @@ def mesh(
     target = check_file(out, TEXTURED if chosen == "texture" else tuple(FORMATS), force)
     if chosen == "texture":
         require_atlas()
+        for beside in files_beside(target):
+            check_file(str(beside), (beside.suffix,), force)
     check_apart(target, field)
     opened = open_field(field, pick_device(device))
     options = MeshOptions(resolution, value, chosen, simplify, box, 0.01 if keep_largest else 0.0, coordinates)

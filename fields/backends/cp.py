@@ -44,6 +44,7 @@ class CPBackend(Backend):
         "small": CPConfig(),
         "paper": CPConfig(density=96, color=288, start=128, resolution=500),
     }
+    taught_rate = 4.0
 
     _density: Tensor
 

@@ -49,6 +49,7 @@ class TriplaneBackend(Backend):
         "small": TriplaneConfig(),
         "paper": TriplaneConfig(start=128, resolution=256, layers=2),
     }
+    taught_rate = 4.0
 
     def __init__(self, config: TriplaneConfig) -> None:
         super().__init__()

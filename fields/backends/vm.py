@@ -44,6 +44,7 @@ class VMBackend(Backend):
         "small": VMConfig(),
         "paper": VMConfig(density=16, color=48, start=128, resolution=300),
     }
+    taught_rate = 2.0
 
     _density: Tensor
 

@@ -39,7 +39,7 @@ _REFRESH_STEPS = 128  # between two looks at which cameras are hard
 _MAX_RAYS = 1 << 14
 # Of the samples that a step of a fit takes: those of rays here; points in the volume, as rays never see what lies
 # behind a surface; in empty cells; and those whose values are still compared while pixels are.
-_RAYS, _VOLUME, _EMPTY, _VALUES = 3 / 4, 1 / 8, 1 / 32, 3 / 16
+_RAYS, _VOLUME, _EMPTY, _VALUES = 3 / 8, 1 / 8, 1 / 32, 3 / 16
 _DISTANCES, _RAYS_BESIDE = 3 / 4, 1 / 4  # where distances are taught, rays are for colours only
 _FOG_WEIGHT = 0.01
 
@@ -127,6 +127,7 @@ class _Distillation:
 
     def __init__(self, teacher: Volume, student: Field, options: DistillOptions, state: DistillState) -> None:
         self.teacher, self.student, self.options, self.state = teacher, student, options, state
+        teacher.occupancy.find_walls(teacher, torch.Generator().manual_seed(options.seed))
         self.points = VolumePoints(teacher, state.generator)
         self.distances = distance_pool(teacher, seed=options.seed) if student.kind == "sdf" else None
         self.range = visible_range(student.space)

@@ -12,7 +12,7 @@ from cuda_ext.march import unpack_bits
 from cuda_ext.render_loss import reached
 
 from ..cameras import Rays
-from ..render import STOP_LIGHT, march_rays
+from ..render import STOP_LIGHT, march_visible
 from ..samples import Samples
 from ..volume import Volume
 from .losses import log_density
@@ -40,8 +40,11 @@ class Lesson:
 
 @torch.no_grad()
 def lesson(teacher: Volume, rays: Rays, jitter: Tensor, near: float) -> Lesson:
-    """Ask the teacher about rays [R] on its device; `jitter` [R] moves their samples by part of a step."""
-    samples, x = march_rays(teacher, rays, jitter, near)
+    """Ask the teacher about rays [R] on its device; `jitter` [R] moves their samples by part of a step.
+
+    Its occupancy grid should know its walls (`find_walls`): most samples behind them are then never asked about.
+    """
+    samples, x = march_visible(teacher, rays, jitter, near)
     marched = len(x)
     features = teacher.features(x)
     density = teacher.density_of(features, x)
