@@ -83,13 +83,13 @@ def test_commands_lead_from_planes_to_figures(stores: Path, tmp_path: Path) -> N
     alone = _json("scene", "evaluate", vae, blocks, planes, "--json")
     assert alone["generation"] == {} and 0 <= alone["vae"]["sign_iou"] <= 1
     _json("scene", "train-diffusion", vae, planes, "--steps", "2", "--batch", "2", "--out", out, "--json")
-    assert Image.open(Path(out) / "samples.png").size == (3 * 68 + 4, 2 * 68 + 4)
+    assert _size(Path(out) / "samples.png") == (3 * 68 + 4, 2 * 68 + 4)
     sheet = str(tmp_path / "sheet.png")
     command = ("scene", "evaluate", out, blocks, planes, "--count", "3", "--steps", "2", "--sheet", sheet, "--json")
     document = _json(*command)
     assert {"fit", "vae", "generation", "layout", "seams", "seconds_per_block", "peak_bytes"} <= set(document)
     assert document["generation"]["blocks"] == 3 and set(document["layout"]) >= {"iou", "shuffled"}
-    assert Image.open(sheet).size[1] == 3 * 68 + 4
+    assert _size(sheet)[1] == 3 * 68 + 4
 
 
 def test_planes_of_another_preset_are_refused_before_anything_is_written(stores: Path, tmp_path: Path) -> None:
@@ -103,3 +103,9 @@ def _json(*words: str) -> dict[str, Any]:
     outcome = run(*words)
     assert outcome.code == 0, outcome.err
     return outcome.json
+
+
+def _size(path: str | Path) -> tuple[int, int]:
+    """Width and height of a picture."""
+    with Image.open(path) as picture:
+        return picture.size

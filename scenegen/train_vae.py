@@ -1,0 +1,91 @@
+"""Training the tri-plane VAE: planes at first, then the distances that they stand for."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from fields.budget import Budget
+from fields.progress import Progress
+
+from .augment import SYMMETRIES
+from .block_set import BlockSet, Decoder, move
+from .fit_loss import distance_error
+from .models import Posterior, TriplaneVAE
+from .training import Losses, Share, TrainOptions, TrainState, precision, share_of, train
+
+
+@dataclass(frozen=True)
+class VaeOptions(TrainOptions):
+    """Weights of the losses; distances are in block units, planes in deviations of their channels."""
+
+    warm_up: float = 0.1  # share of the run on planes alone, as BlockFusion's code begins
+    points: int = 1024  # of each block in a step
+    sdf_weight: float = 20.0
+    plane_weight: float = 0.05  # after the warm-up
+    kl_weight: float = 1e-3
+
+
+def train_vae(
+    state: TrainState[TriplaneVAE], blocks: BlockSet, decoder: Decoder, options: VaeOptions, budget: Budget
+) -> Generator[Progress, None, None]:
+    """Train `state.model` in place.
+
+    A new state takes the normalisation of planes from `blocks`. `decoder` is frozen: it only passes gradients.
+
+    Raises:
+        UserError: `E-NAN-FIT`, `E-USAGE-BATCH`, `E-USAGE-BUDGET`.
+    """
+    if state.step == 0:
+        state.model.normalise_to(blocks.planes)
+    if isinstance(decoder, nn.Module):
+        decoder.requires_grad_(False)
+    share = share_of(state, options, budget)
+
+    def losses_of(fraction: float) -> Losses:
+        batch = _draw(blocks, state, share, options)
+        return _losses(state.model, share.network, batch, decoder, options, fraction)
+
+    yield from train(state, losses_of, budget, "vae")
+
+
+@dataclass(frozen=True)
+class _Batch:
+    planes: Tensor  # [B, 3, C, R, R]
+    points: Tensor  # [B, P, 3]
+    sdf: Tensor  # [B, P]
+    noise: Tensor  # [B, 3, c, r, r]
+
+
+def _draw(blocks: BlockSet, state: TrainState[TriplaneVAE], share: Share, options: VaeOptions) -> _Batch:
+    """Blocks, each moved by a symmetry of its own, and the same of their points for all of them."""
+    generator = state.generator
+    index = torch.randint(len(blocks), (options.batch,), generator=generator)
+    turns = torch.randint(len(SYMMETRIES), (options.batch,), generator=generator)
+    column = torch.randint(blocks.sdf.shape[1], (options.points,), generator=generator)
+    noise = torch.randn(options.batch, *state.model.latent_shape, generator=generator)
+    index, symmetries = index[share.part], turns[share.part].tolist()
+    return _Batch(
+        move(blocks.planes[index], "planes", symmetries).float().to(state.device),
+        move(blocks.points[index][:, column], "points", symmetries).float().to(state.device),
+        blocks.sdf[index][:, column].float().to(state.device),
+        noise[share.part].to(state.device),
+    )
+
+
+def _losses(
+    model: TriplaneVAE, network: nn.Module, batch: _Batch, decoder: Decoder, options: VaeOptions, fraction: float
+) -> Losses:
+    with precision(batch.planes.device, options.bfloat16):
+        decoded, mean, log_variance = network(batch.planes, batch.noise)
+    kl = Posterior(mean, log_variance, model.prior_deviation).kl()
+    planes = ((decoded - batch.planes) / model.plane_deviation).abs().mean()
+    total = options.kl_weight * kl
+    if fraction < options.warm_up:
+        return {"loss": total + planes, "planes": planes, "kl": kl}
+    sdf = distance_error(decoder(decoded, batch.points), batch.sdf).mean()
+    total = total + options.plane_weight * planes + options.sdf_weight * sdf
+    return {"loss": total, "planes": planes, "kl": kl, "sdf": sdf}
