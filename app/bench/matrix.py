@@ -211,7 +211,7 @@ class _Matrix:
         measure = "psnr" if self.source.capture is not None else "chamfer"
         return {
             "name": f"{teacher} to {student}",
-            "config": f"{kind}, preset {chosen.preset}, {self.source.name}",
+            "config": f"{kind}, preset {chosen.preset}, {Path(self.source.name).name}",
             "ours_s": seconds,
             "baseline": f"{student} from scratch",
             "baseline_s": baseline_s,
