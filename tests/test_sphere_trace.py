@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from fields.backends.base import Backend
 from fields.cameras import Cameras, Rays, look_at
 from fields.field import Field
 from fields.shading import linear_to_srgb, occlusion, soft_shadow
@@ -22,8 +23,7 @@ RADIUS = 0.5  # of the sphere that a new field is
 def ball() -> Field:
     """A field that is an exact sphere: its backend adds nothing."""
     field = Field.create("mlp", SPACE, "sdf", preset="tiny")
-    torch.nn.init.zeros_(field.backend.output.weight)  # type: ignore[union-attr]
-    torch.nn.init.zeros_(field.backend.output.bias)  # type: ignore[union-attr]
+    field.backend.begin_at_zero()
     return field
 
 
@@ -49,10 +49,10 @@ def exact(rays: Rays, radius: float = RADIUS) -> tuple[Tensor, Tensor]:
     return torch.where(gap2 < radius**2, middle - half, torch.inf), (gap2.clamp_min(0).sqrt() - radius).abs()
 
 
-class Warped(torch.nn.Module):
+class Warped(Backend):
     """Stands in for a backend: the sphere's distance times `factor`, as a badly fitted field has it."""
 
-    width, appearance = 16, "view_mlp"
+    width = 16
 
     def __init__(self, factor: float) -> None:
         super().__init__()
@@ -85,7 +85,7 @@ def test_rays_without_a_hit_end_where_they_leave_the_box(ball: Field) -> None:
 
 @pytest.mark.parametrize("factor", [0.3, 1.8])
 def test_wrong_scale_of_distances_leaves_no_holes(factor: float) -> None:
-    field = Field("stub", Warped(factor), SPACE, "sdf")  # type: ignore[arg-type]
+    field = Field("stub", Warped(factor), SPACE, "sdf")
     rays = random_rays(1000)
     t, rim = exact(rays)
     found = sphere_trace(field, rays)
@@ -168,14 +168,14 @@ class Pocket(Warped):
 
 
 def test_corners_are_occluded_and_open_ground_is_not() -> None:
-    field = Field("stub", Pocket(1.0), SPACE, "sdf")  # type: ignore[arg-type]
+    field = Field("stub", Pocket(1.0), SPACE, "sdf")
     x, up = torch.tensor([[0.01, 0.0, 0.0], [0.8, 0.0, 0.0]]), torch.tensor([[0.0, 1.0, 0.0]] * 2)
     corner, ground = occlusion(field, x, up).tolist()
     assert ground == pytest.approx(1, abs=1e-3) and corner < 0.6
 
 
 def test_wall_throws_a_shadow_away_from_the_light() -> None:
-    field = Field("stub", Pocket(1.0), SPACE, "sdf")  # type: ignore[arg-type]
+    field = Field("stub", Pocket(1.0), SPACE, "sdf")
     x, up = torch.tensor([[0.2, 0.0, 0.0], [0.2, 0.0, 0.0]]), torch.tensor([[0.0, 1.0, 0.0]] * 2)
     behind_wall = torch.nn.functional.normalize(torch.tensor([-1.0, 0.5, 0.0]), dim=0)
     beside = torch.nn.functional.normalize(torch.tensor([1.0, 0.5, 0.0]), dim=0)
