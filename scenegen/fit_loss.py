@@ -19,7 +19,7 @@ class LossWeights:
     BlockFusion has 100 : 50 : 5 : 2 for surface, distance, normal and eikonal, at 128 x 128.
     """
 
-    surface: float = 3.0
+    surface: float = 2.0
     distance: float = 1.0
     normal: float = 0.003
     eikonal: float = 0.002

@@ -77,7 +77,7 @@ class Preset:
 PRESETS: dict[str, Preset] = {
     "tiny": Preset(
         DataPreset(scenes=400),
-        FitPreset(8, 32, 64, 2, (8, 16, 32), joint_blocks=48, joint_steps=300, steps=300, points=2048),
+        FitPreset(8, 32, 64, 2, (8, 16, 32), joint_blocks=64, joint_steps=800, steps=350, points=2048),
         VaePreset((16, 48, 64), 1, 4, 8, batch=16, steps=3000),
         DiffusionPreset((48, 96), 1, 2, batch=16, steps=10_000, sampling_steps=50),
     ),

@@ -96,13 +96,25 @@ def _step(
     return schedule.step(found, time, noisy, **draws).prev_sample
 
 
-def predict(denoiser: ConvDenoiser, noisy: Tensor, time: Tensor, plan: Tensor, guidance: float) -> Tensor:
-    """The denoiser's prediction with classifier-free guidance (Ho and Salimans 2022, equation 6 with w + 1)."""
+def predict(
+    denoiser: ConvDenoiser,
+    noisy: Tensor,
+    time: Tensor,
+    plan: Tensor,
+    guidance: float,
+    context: Tensor | None = None,
+) -> Tensor:
+    """The denoiser's prediction with classifier-free guidance (Ho and Salimans 2022, equation 6 with w + 1).
+
+    `context` [B, 3, c + 1, r, r] is as in `ConvDenoiser.forward`; guidance is towards the plan only.
+    """
     times = time.expand(len(noisy))
-    known = torch.ones(len(noisy), dtype=torch.bool, device=noisy.device)
+    planned = torch.ones(len(noisy), dtype=torch.bool, device=noisy.device)
     if guidance in (0.0, 1.0):
-        return denoiser(noisy, times, plan, known if guidance else ~known)
-    both = denoiser(noisy.repeat(2, 1, 1, 1, 1), times.repeat(2), plan.repeat(2, 1, 1, 1), torch.cat((known, ~known)))
+        return denoiser(noisy, times, plan, planned if guidance else ~planned, context)
+    twice = None if context is None else context.repeat(2, 1, 1, 1, 1)
+    either = torch.cat((planned, ~planned))
+    both = denoiser(noisy.repeat(2, 1, 1, 1, 1), times.repeat(2), plan.repeat(2, 1, 1, 1), either, twice)
     with_plan, without = both.chunk(2)
     return without + guidance * (with_plan - without)
 

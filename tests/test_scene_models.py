@@ -127,13 +127,14 @@ def test_denoiser_keeps_the_shape_and_every_weight_gets_a_gradient(attention: st
     network = woken(denoiser(attention=attention, blocks=2))
     noisy, time, layout, known = inputs()
     known[1] = False
-    found = network(noisy, time, layout, known)
+    context = torch.rand(*noisy.shape[:2], noisy.shape[2] + 1, *noisy.shape[3:])
+    found = network(noisy, time, layout, known, context)
     assert found.shape == noisy.shape
     found.square().mean().backward()
     assert [name for name, p in network.named_parameters() if p.grad is None or not p.grad.any()] == []
 
 
-def test_denoiser_heeds_time_plan_and_whether_the_plan_is_known() -> None:
+def test_denoiser_heeds_time_plan_neighbours_and_whether_the_plan_is_to_be_followed() -> None:
     network = woken(denoiser())
     noisy, time, layout, known = inputs()
     plain = network(noisy, time, layout, known)
@@ -141,10 +142,11 @@ def test_denoiser_heeds_time_plan_and_whether_the_plan_is_known() -> None:
         network(noisy, time + 50, layout, known),
         network(noisy, time, 1 - layout, known),
         network(noisy, time, layout, ~known),
+        network(noisy, time, layout, known, torch.ones(*noisy.shape[:2], noisy.shape[2] + 1, *noisy.shape[3:])),
     ]
     assert all((other - plain).abs().max() > 1e-4 for other in others)
     unknown = network(noisy, time, torch.zeros_like(layout), ~known)
-    torch.testing.assert_close(unknown, others[-1])
+    torch.testing.assert_close(unknown, others[2])
     assert (network(noisy, time, torch.zeros_like(layout), known) - unknown).abs().max() > 1e-5
 
 

@@ -230,7 +230,7 @@ def test_encoded_copies_are_those_of_the_moved_blocks() -> None:
 class PerfectDenoiser(ConvDenoiser):
     """Knows the one clean latent that there is."""
 
-    def forward(self, noisy: Tensor, time: Tensor, layout: Tensor, known: Tensor, skip: Any = ()) -> Tensor:
+    def forward(self, noisy: Tensor, time: Tensor, layout: Tensor, planned: Tensor, context: Any = None) -> Tensor:
         return torch.full_like(noisy, 0.7)
 
 

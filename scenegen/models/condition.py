@@ -15,7 +15,7 @@ class ConcatCondition(nn.Module):
 
     The ground plane xz gets the map. The upright planes get its profile along x and along z, the share of each
     column and row that a class covers, the same at every height (BlockFusion gives them zeros).
-    A plan that is not known has a learned embedding of its own: an empty plan means that nothing stands there.
+    A plan that is withheld has a learned embedding of its own: an empty plan means that nothing stands there.
     """
 
     def __init__(self, classes: int, layout_size: int, resolution: int, width: int, activation: str) -> None:
@@ -31,11 +31,11 @@ class ConcatCondition(nn.Module):
             layers += [activation_of(activation), nn.Conv2d(width, width, 3, stride=2, padding=1)]
         self.halves = nn.Sequential(*layers, activation_of(activation), nn.Conv2d(width, width, 1))
 
-    def forward(self, layout: Tensor, known: Tensor) -> Tensor:
-        """Class maps [B, K, H, W] and whether each is known, bool [B] -> features [B, 3, width, r, r]."""
+    def forward(self, layout: Tensor, planned: Tensor) -> Tensor:
+        """Class maps [B, K, H, W] and whether each is to be followed, bool [B] -> features [B, 3, width, r, r]."""
         started = self.start(fold(plane_maps(layout)))
         features = unfold(self.halves(started + self.embedding(batch=len(layout))[..., None, None]))
-        return torch.where(known[:, None, None, None, None], features, self.unknown.to(features.dtype))
+        return torch.where(planned[:, None, None, None, None], features, self.unknown.to(features.dtype))
 
 
 def plane_maps(layout: Tensor) -> Tensor:

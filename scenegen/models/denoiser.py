@@ -24,8 +24,9 @@ _LEAST_DEVIATION = 1e-4
 class ConvDenoiser(ModelMixin, ConfigMixin):  # type: ignore[misc]
     """A U-Net over folded planes with attention among the planes in its middle.
 
-    After BlockFusion's (Wu et al. 2024, section 4.3), with weights shared among the planes. Latents are
-    normalised outside, by `normalised` and `restored`: the figures travel with the weights.
+    After BlockFusion's (Wu et al. 2024, section 4.3), with weights shared among the planes. It also looks at what
+    finished neighbours have fixed already, so that a new block goes with them. Latents are normalised outside, by
+    `normalised` and `restored`: the figures travel with the weights.
     """
 
     @register_to_config
@@ -58,7 +59,7 @@ class ConvDenoiser(ModelMixin, ConfigMixin):  # type: ignore[misc]
         self.planes = PlaneEmbedding(wide)
         self.time = nn.Sequential(nn.Linear(widths[0], wide), activation_of(activation), nn.Linear(wide, wide))
         self.time_width = widths[0]
-        self.unet = _UNet(latent_channels + condition_width, latent_channels, widths, blocks, wide, activation)
+        self.unet = _UNet(2 * latent_channels + 1 + condition_width, latent_channels, widths, blocks, wide, activation)
         self.middle = nn.ModuleList(
             MixingLayer(f"middle.{k}", widths[-1], resolution // factor, heads, wide, attention, activation)
             for k in range(middle_layers)
@@ -77,19 +78,32 @@ class ConvDenoiser(ModelMixin, ConfigMixin):  # type: ignore[misc]
         """The inverse of `normalised`."""
         return latent * self.latent_deviation + self.latent_mean
 
-    def forward(self, noisy: Tensor, time: Tensor, layout: Tensor, known: Tensor, skip: Container[str] = ()) -> Tensor:
+    def forward(
+        self,
+        noisy: Tensor,
+        time: Tensor,
+        layout: Tensor,
+        planned: Tensor,
+        context: Tensor | None = None,
+        skip: Container[str] = (),
+    ) -> Tensor:
         """Prediction [B, 3, c, r, r].
 
         Args:
             noisy: normalised latents with noise, [B, 3, c, r, r].
             time: step of the noise schedule, [B].
             layout: class maps [B, K, H, W], 0 to 1.
-            known: bool [B]; False: the plan is not looked at.
+            planned: bool [B]; False: the plan is not looked at.
+            context: normalised latents that are known already, zero elsewhere, and where they are (1),
+                [B, 3, c + 1, r, r]; nothing is known by default.
             skip: names of sublayers to leave out.
         """
         waves = get_timestep_embedding(time, self.time_width, flip_sin_to_cos=True, downscale_freq_shift=0)
         embedding = self.planes(self.time(waves.to(noisy.dtype)))
-        x = fold(torch.cat((noisy, self.plan(layout, known).to(noisy.dtype)), dim=2))
+        if context is None:
+            context = noisy.new_zeros(1).expand(len(noisy), 3, noisy.shape[2] + 1, *noisy.shape[3:])
+        parts = (noisy, context.to(noisy.dtype), self.plan(layout, planned).to(noisy.dtype))
+        x = fold(torch.cat(parts, dim=2))
         x, kept = self.unet.down(x, embedding, skip)
         for layer in self.middle:
             x = layer(x, embedding, skip)

@@ -1,0 +1,1 @@
+"""Unbounded scenes, block after block."""
