@@ -21,6 +21,8 @@ Engine = Annotated[
     typer.Option(help="What computes: native (default), or on a GPU tinycudann, nerfacc, tinycudann+nerfacc."),
 ]
 Seed = Annotated[int, typer.Option(help="Equal seeds give equal results on one machine.", min=0, max=2**31 - 1)]
+PresetName = Annotated[str, typer.Option("--preset", help="tiny, small or paper.")]
+Resume = Annotated[bool, typer.Option("--resume", help="Go on with what --out holds.")]
 Force = Annotated[bool, typer.Option("--force", help="Replace what is there already.")]
 
 

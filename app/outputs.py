@@ -74,6 +74,22 @@ def check_folder(text: str, force: bool) -> Path:
     return path
 
 
+def may_hold(resume: bool, force: bool) -> bool:
+    """Whether an output may hold something already: to go on with it, or to be replaced.
+
+    Raises:
+        UserError: `E-USAGE-CONFLICT` for both at once.
+    """
+    if resume and force:
+        raise UserError(
+            "E-USAGE-CONFLICT",
+            "--resume and --force contradict each other",
+            expected="one of them",
+            fix="keep --resume to go on, --force to start anew",
+        )
+    return resume or force
+
+
 def check_writable(path: Path) -> None:
     """Refuse a place below which nothing can be made; nothing is made here.
 

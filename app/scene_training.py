@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Generator
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import torch
+from diffusers.models.modeling_utils import ModelMixin
 
 from fields.budget import Budget
 from fields.errors import UserError
@@ -20,8 +21,8 @@ from scenegen.build import new_denoiser, new_vae
 from scenegen.decoder import TriplaneDecoder
 from scenegen.fit import open_decoder
 from scenegen.latents import encode_blocks
-from scenegen.model_folder import load_model, save_models
-from scenegen.models import TriplaneVAE
+from scenegen.model_folder import load_model, read_notes, save_models
+from scenegen.models import ConvDenoiser, TriplaneVAE
 from scenegen.pictures import block_picture, plan_picture, save_sheet
 from scenegen.presets import FitPreset, Preset, preset_named
 from scenegen.sampling import SamplingOptions, decode_latents, finished, sample_latents
@@ -71,9 +72,17 @@ class Place:
 
 
 def vae_run(
-    samples: BlockStore, fitted: BlockStore, settings: TrainSettings, place: Place
+    samples: BlockStore,
+    fitted: BlockStore,
+    settings: TrainSettings,
+    place: Place,
+    model: str | os.PathLike[str] | None = None,
 ) -> Generator[Progress, None, dict[str, Any]]:
     """Train a VAE on the training blocks; OUT/model then holds it with the decoder. Returns the run's record.
+
+    Args:
+        model: folder with a VAE whose way back from latents is to be trained further; its other networks are kept,
+            since the latents stay what they are.
 
     Raises:
         UserError: before the folder is made, for settings that do not fit; `E-NAN-FIT`, `E-CKPT-…`.
@@ -83,7 +92,8 @@ def vae_run(
     shower = open_decoder(fitted)  # pictures are made on the CPU
     blocks = load_blocks(samples, fitted, fitted.blocks("train"))
     options = VaeOptions(**asdict(settings.options(preset.vae.batch, preset.vae.learning_rate, 0.999)))
-    state = TrainState(new_vae(preset, settings.seed), options, settings.device)
+    vae, company = (new_vae(preset, settings.seed), _Company()) if model is None else _to_improve(model, preset)
+    state = TrainState(vae, options, settings.device)
     budget = settings.budget(preset.vae.steps)
     shown = blocks.planes[:_SHOWN].float()
 
@@ -92,9 +102,9 @@ def vae_run(
         save_sheet([[block_picture(shower, block) for block in row] for row in (shown, found)], path)
 
     def models() -> dict[str, Any]:
-        return {"decoder": decoder, "vae": state.averaged()}
+        return {"decoder": decoder, "vae": state.averaged(), **company.networks}
 
-    job = _Job("scene train-vae", settings, fitted, state, draw, models)
+    job = _Job("scene train-vae", settings, fitted, state, draw, models, company.notes)
     return (yield from job.go(train_vae(state, blocks, decoder, options, budget), place))
 
 
@@ -139,6 +149,25 @@ def diffusion_run(
 
     job = _Job("scene train-diffusion", settings, fitted, state, draw, models, {"prediction": prediction})
     return (yield from job.go(train_diffusion(state, latents, options, budget), place))
+
+
+@dataclass(frozen=True)
+class _Company:
+    """What a model folder has besides decoder and VAE, and what its notes say of it."""
+
+    networks: dict[str, ModelMixin] = field(default_factory=dict)
+    notes: dict[str, Any] = field(default_factory=dict)
+
+
+def _to_improve(model: str | os.PathLike[str], preset: Preset) -> tuple[TriplaneVAE, _Company]:
+    """The VAE of a folder with its latents fixed, and what goes with them."""
+    vae = load_model(TriplaneVAE, model, "vae")
+    _check_vae(vae, preset, model)
+    vae.fix_latents()
+    notes = read_notes(model)
+    if "prediction" not in notes:
+        return vae, _Company()
+    return vae, _Company({"denoiser": load_model(ConvDenoiser, model, "denoiser")}, {"prediction": notes["prediction"]})
 
 
 class _Job:

@@ -6,6 +6,7 @@ import io
 import json
 import math
 import os
+import warnings
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,13 +17,15 @@ from PIL import Image, PngImagePlugin
 from fields.errors import UserError
 from fields.safeio import write_bytes
 
+from .class_blends import NO_CLASS, unmixed
 from .images import decode, read_header
 from .palette import BY_COLOUR, BY_NAME, CLASSES, VOID, class_named, legend, nearest_class
 from .plane_geometry import Point, Polygon, Window, bounds_of, inside
 
 MAX_SIDE = 8192
 _CHUNK = "fieldscape"  # keyword of the PNG text chunk that keeps scale and origin
-_LISTED = 6
+_LISTED = 3
+_MOST_SMOOTHED = 0.2  # of a picture's pixels
 _FLOOR = BY_NAME["floor"].index
 _ON_FLOOR = [c.index for c in legend("room") if c.name not in ("wall", "window")]
 
@@ -148,11 +151,16 @@ def _covered(polygon: Polygon, x: np.ndarray, z: np.ndarray) -> tuple[slice, sli
 
 
 def save_png(plan: ClassMap, path: str | os.PathLike[str]) -> None:
-    """Write a palette PNG, with scale and origin in a text chunk.
+    """Write `encode_png` to a file.
 
     Raises:
         UserError: `E-ENV-WRITE`, `E-ENV-DISK`.
     """
+    write_bytes(path, encode_png(plan))
+
+
+def encode_png(plan: ClassMap) -> bytes:
+    """A palette PNG, with scale and origin in a text chunk."""
     picture = Image.fromarray(plan.indices)
     picture.putpalette([value for entry in CLASSES for value in entry.rgb])  # turns grey into palette mode
     notes = PngImagePlugin.PngInfo()
@@ -160,7 +168,7 @@ def save_png(plan: ClassMap, path: str | os.PathLike[str]) -> None:
     notes.add_text(_CHUNK, json.dumps(place, allow_nan=False))
     stream = io.BytesIO()
     picture.save(stream, format="PNG", pnginfo=notes, optimize=True)
-    write_bytes(path, stream.getvalue())
+    return stream.getvalue()
 
 
 def read_png(path: str | os.PathLike[str], metres_per_pixel: float = 0.1) -> ClassMap:
@@ -189,25 +197,34 @@ def read_png(path: str | os.PathLike[str], metres_per_pixel: float = 0.1) -> Cla
 
 
 def _classified(pixels: np.ndarray, path: Path) -> np.ndarray:
-    """Class indices [H, W] of RGBA pixels [H, W, 4]."""
-    rgb = np.where(pixels[..., 3:] == 0, np.uint8(255), pixels[..., :3]).astype(np.uint32)
-    keys = rgb[..., 0] << 16 | rgb[..., 1] << 8 | rgb[..., 2]
+    """Class indices [H, W] of RGBA pixels [H, W, 4]; smoothed edges count, with a warning, as the nearer side."""
+    rgb = np.where(pixels[..., 3:] == 0, np.uint8(255), pixels[..., :3])
+    keys = rgb.astype(np.uint32) @ np.array([1 << 16, 1 << 8, 1], np.uint32)
     found, inverse, counts = np.unique(keys, return_inverse=True, return_counts=True)
     colours = [(int(key) >> 16, int(key) >> 8 & 255, int(key) & 255) for key in found]
     unknown = sorted((-int(n), c) for c, n in zip(colours, counts, strict=True) if c not in BY_COLOUR)
-    if unknown:
-        named = [f"{_hex(c)} on {-n} pixels (nearest: {_named(c)})" for n, c in unknown[:_LISTED]]
-        more = f" and {len(unknown) - _LISTED} more colours" if len(unknown) > _LISTED else ""
-        raise UserError(
-            "E-LAYOUT-COLOUR",
-            f"colours of the plan are not in the palette: {', '.join(named)}{more}",
-            where=path,
-            got=f"{len(unknown)} unknown colours",
-            expected="the colours of the legend, without smoothing or compression",
-            fix="paint with the legend's colours and save as PNG without anti-aliasing",
-        )
-    table = np.array([BY_COLOUR[colour].index for colour in colours], np.uint8)
-    return table[inverse.reshape(keys.shape)]
+    if not unknown:
+        table = np.array([BY_COLOUR[colour].index for colour in colours], np.uint8)
+        return table[inverse.reshape(keys.shape)]
+    smoothed = -sum(n for n, _ in unknown)
+    indices = unmixed(rgb) if smoothed <= _MOST_SMOOTHED * keys.size else None
+    if indices is None or (indices == NO_CLASS).any():
+        raise _unknown_colours(unknown, path)
+    warnings.warn(f"{path} has smoothed edges: {smoothed} pixels were given the nearer class", stacklevel=3)
+    return indices
+
+
+def _unknown_colours(unknown: list[tuple[int, tuple[int, int, int]]], path: Path) -> UserError:
+    """`unknown`: (minus the number of pixels, colour), the most frequent first."""
+    named = [f"{_hex(c)} on {-n} pixels (nearest: {_named(c)})" for n, c in unknown[:_LISTED]]
+    more = f" and {len(unknown) - _LISTED} more colours" if len(unknown) > _LISTED else ""
+    return UserError(
+        "E-LAYOUT-COLOUR",
+        f"colours of the plan are not in the palette: {', '.join(named)}{more}",
+        where=path,
+        expected="the legend's colours",
+        fix="paint with them and save as PNG without anti-aliasing",
+    )
 
 
 def _named(rgb: tuple[int, int, int]) -> str:

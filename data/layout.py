@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -147,3 +147,33 @@ class Layout:
             UserError: `E-LAYOUT-WINDOW`, `E-LIMIT-LAYOUT`, `E-LAYOUT-CLASS`.
         """
         return class_map.draw_masks(self.shapes(), window or self.bounds, metres_per_pixel, names, finer)
+
+    def moved(self, dx: float, dz: float) -> Layout:
+        """The same plan `dx` metres along x and `dz` along z."""
+
+        def shift(point: Point) -> Point:
+            return point[0] + dx, point[1] + dz
+
+        x0, z0, x1, z1 = self.bounds
+        return Layout(
+            self.world,
+            (x0 + dx, z0 + dz, x1 + dx, z1 + dz),
+            tuple(replace(area, polygon=tuple(map(shift, area.polygon))) for area in self.areas),
+            tuple(replace(wall, start=shift(wall.start), end=shift(wall.end)) for wall in self.walls),
+            self.openings,
+            tuple(replace(o, centre=(o.centre[0] + dx, o.centre[1], o.centre[2] + dz)) for o in self.objects),
+        )
+
+
+def joined(layouts: Sequence[Layout]) -> Layout:
+    """Several plans of one world as one; where they overlap, later ones lie over earlier ones."""
+    bounds = np.array([layout.bounds for layout in layouts])
+    low, high = bounds[:, :2].min(0).tolist(), bounds[:, 2:].max(0).tolist()
+    openings: list[Opening] = []
+    walls: list[Wall] = []
+    for layout in layouts:
+        openings += (replace(opening, wall=opening.wall + len(walls)) for opening in layout.openings)
+        walls += layout.walls
+    areas = tuple(area for layout in layouts for area in layout.areas)
+    objects = tuple(item for layout in layouts for item in layout.objects)
+    return Layout(layouts[0].world, (*low, *high), areas, tuple(walls), tuple(openings), objects)

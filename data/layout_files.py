@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import os
 from collections.abc import Callable
@@ -29,9 +30,17 @@ def save_layout(layout: Layout, path: str | os.PathLike[str]) -> None:
     Raises:
         UserError: `E-ENV-WRITE`, `E-ENV-DISK`.
     """
+    write_json(path, _document(layout))
+
+
+def encode_layout(layout: Layout) -> bytes:
+    """What `save_layout` writes, on one line."""
+    return (json.dumps(_document(layout), allow_nan=False) + "\n").encode()
+
+
+def _document(layout: Layout) -> dict[str, Any]:
     tables = {name: [asdict(entry) for entry in getattr(layout, name)] for name in _TABLES}
-    head = {"format": FORMAT, "version": VERSION, "world": layout.world, "bounds": layout.bounds}
-    write_json(path, {**head, **tables})
+    return {"format": FORMAT, "version": VERSION, "world": layout.world, "bounds": layout.bounds, **tables}
 
 
 def read_layout(path: str | os.PathLike[str]) -> Layout:

@@ -33,11 +33,13 @@ class Clock:
     def __init__(self) -> None:
         self._start = time.monotonic()
         self._phase, self._phase_start = "", self._start
+        self._last = self._start
 
     def report(self, step: int, total: int, phase: str) -> Progress:
         """A report that `step` of `total` equal parts of `phase` are done."""
         now = time.monotonic()
         if phase != self._phase:
-            self._phase, self._phase_start = phase, now
+            self._phase, self._phase_start = phase, self._last
+        self._last = now
         remaining = (now - self._phase_start) / step * (total - step)
         return Progress(step, total, phase, now - self._start, remaining)

@@ -130,7 +130,7 @@ def _generation(
     figures, to_train = _set_figures(ours, theirs, training)
     document |= {
         "generation": {**figures, "blocks": len(real), "without_surface": len(planes) - len(ours)},
-        "layout": _layout_figures(model.decoder, planes, layout, fitted.head.frame, fitted.head.classes),
+        "layout": layout_figures(model.decoder, planes, layout, fitted.head.frame, fitted.head.classes),
         "seams": {},
         "seconds_per_block": seconds,
     }
@@ -151,7 +151,7 @@ def _set_figures(ours: list[np.ndarray], theirs: list[np.ndarray], training: lis
     return figures, to_train
 
 
-def _layout_figures(
+def layout_figures(
     decoder: Decoder, planes: Tensor, layout: Tensor, frame: BlockFrame, classes: Sequence[str]
 ) -> dict[str, float]:
     floor = -(frame.floor + frame.half) / frame.half  # height 0 in block units

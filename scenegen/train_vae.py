@@ -34,20 +34,22 @@ def train_vae(
 ) -> Generator[Progress, None, None]:
     """Train `state.model` in place.
 
-    A new state takes the normalisation of planes from `blocks`. `decoder` is frozen: it only passes gradients.
+    A new state takes the normalisation of planes from `blocks`, unless the latents of its model are fixed already.
+    `decoder` is frozen: it only passes gradients.
 
     Raises:
         UserError: `E-NAN-FIT`, `E-USAGE-BATCH`, `E-USAGE-BUDGET`.
     """
-    if state.step == 0:
+    fixed = not next(state.model.encoder.parameters()).requires_grad
+    if state.step == 0 and not fixed:
         state.model.normalise_to(blocks.planes)
     if isinstance(decoder, nn.Module):
         decoder.requires_grad_(False)
-    share = share_of(state, options, budget)
+    share, warm_up = share_of(state, options, budget), 0.0 if fixed else options.warm_up
 
     def losses_of(fraction: float) -> Losses:
         batch = _draw(blocks, state, share, options)
-        return _losses(state.model, share.network, batch, decoder, options, fraction)
+        return _losses(state.model, share.network, batch, decoder, options, on_planes=fraction < warm_up)
 
     yield from train(state, losses_of, budget, "vae")
 
@@ -77,14 +79,14 @@ def _draw(blocks: BlockSet, state: TrainState[TriplaneVAE], share: Share, option
 
 
 def _losses(
-    model: TriplaneVAE, network: nn.Module, batch: _Batch, decoder: Decoder, options: VaeOptions, fraction: float
+    model: TriplaneVAE, network: nn.Module, batch: _Batch, decoder: Decoder, options: VaeOptions, on_planes: bool
 ) -> Losses:
     with precision(batch.planes.device, options.bfloat16):
         decoded, mean, log_variance = network(batch.planes, batch.noise)
     kl = Posterior(mean, log_variance, model.prior_deviation).kl()
     planes = ((decoded - batch.planes) / model.plane_deviation).abs().mean()
     total = options.kl_weight * kl
-    if fraction < options.warm_up:
+    if on_planes:
         return {"loss": total + planes, "planes": planes, "kl": kl}
     sdf = distance_error(decoder(decoded, batch.points), batch.sdf).mean()
     total = total + options.plane_weight * planes + options.sdf_weight * sdf

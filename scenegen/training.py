@@ -47,10 +47,11 @@ class TrainState(Generic[Network]):
     """Everything a training continues from: its tensors make a resumed run equal to an unbroken one."""
 
     def __init__(self, model: Network, options: TrainOptions, device: str = "cpu") -> None:
-        """`model` is moved to the device and trained in place."""
+        """`model` is moved to the device; those of its parameters that want a gradient are trained in place."""
         self.model = model.to(device)
         self.generator = torch.Generator().manual_seed(options.seed)
-        self.optimiser = Adam([ParameterGroup(list(model.parameters()), options.rate)], _BETAS, _EPSILON)
+        trained: list[Tensor] = [p for p in model.parameters() if p.requires_grad]
+        self.optimiser = Adam([ParameterGroup(trained, options.rate)], _BETAS, _EPSILON)
         self.guard = NaNGuard(model, self.optimiser)
         self.average = Average(model, options.decay)
         self.step, self.elapsed, self.loss = 0, 0.0, 0.0

@@ -87,6 +87,11 @@ def test_commands_lead_from_planes_to_figures(stores: Path, tmp_path: Path) -> N
     sheet = str(tmp_path / "sheet.png")
     command = ("scene", "evaluate", out, blocks, planes, "--count", "3", "--steps", "2", "--sheet", sheet, "--json")
     document = _json(*command)
+    better = str(tmp_path / "better")
+    _json("scene", "train-vae", blocks, planes, "--improve", out, "--steps", "2", "--batch", "1",
+          "--out", better, "--json")  # fmt: skip
+    assert {"decoder", "vae", "denoiser"} <= {path.name for path in (Path(better) / "model").iterdir()}
+    assert _json("scene", "evaluate", better, blocks, planes, "--count", "3", "--steps", "2", "--json")["generation"]
     assert {"fit", "vae", "generation", "layout", "seams", "seconds_per_block", "peak_bytes"} <= set(document)
     assert document["generation"]["blocks"] == 3 and set(document["layout"]) >= {"iou", "shuffled"}
     assert _size(sheet)[1] == 3 * 68 + 4

@@ -147,6 +147,19 @@ def test_frozen_decoder_stays_as_it_is() -> None:
     assert all(p.grad is None for p in decoder.parameters())
 
 
+def test_fixed_latents_stay_to_the_bit_while_the_way_back_is_trained() -> None:
+    model, planes = vae_state().model, small_blocks(4).planes.float()
+    run_vae(TrainState(model, VAE_OPTIONS), 1)
+    model.fix_latents()
+    before, normalisation = model.encode(planes), model.plane_mean.clone()
+    latent = torch.ones(1, *model.latent_shape)
+    back = model.decode(latent)
+    reports = run_vae(TrainState(model, VAE_OPTIONS), 12)
+    assert "sdf" in reports[0].metrics  # no warm-up
+    assert torch.equal(model.encode(planes).mean, before.mean) and torch.equal(model.plane_mean, normalisation)
+    assert not torch.equal(model.decode(latent), back)
+
+
 def test_steps_without_a_finite_gradient_are_skipped_and_many_of_them_end_the_run() -> None:
     class Spoiled(SmallDecoder):
         calls, bad = 0, {2}

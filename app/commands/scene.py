@@ -3,25 +3,17 @@
 from __future__ import annotations
 
 from importlib import import_module
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
 from fields.errors import UserError
 
-from .. import parsing
-from ..arguments import Device, Force, JsonTo, Seed
+from ..arguments import Device, Force, JsonTo, PresetName, Resume, Seed
 from ..console import Console
+from ..scene_sources import Procedural, Source, WorldName, check_one_source, crop_settings, open_sources
 
-if TYPE_CHECKING:
-    from scenegen.crops import CropSettings
-    from scenegen.presets import Preset
-    from scenegen.scenes import SceneSource
-
-PARTS: tuple[str, ...] = ("scene_train",)  # modules of this package that add more commands to the group
-
-Resume = Annotated[bool, typer.Option("--resume", help="Go on with what --out holds.")]
-PresetName = Annotated[str, typer.Option("--preset", help="tiny, small or paper.")]
+PARTS = ("scene_train", "scene_chain", "scene_evaluate", "scene_world")  # modules that add more commands
 
 
 def register(app: typer.Typer) -> None:
@@ -36,15 +28,9 @@ def register(app: typer.Typer) -> None:
 
 def prepare(
     out: Annotated[str, typer.Option(help="Folder for the block samples.")],
-    source: Annotated[
-        str | None,
-        typer.Argument(help="Folder of scene meshes in metres, y up, floor at y = 0; x.json beside x.glb is its plan."),
-    ] = None,
-    procedural: Annotated[
-        str | None,
-        typer.Option(metavar="KIND[:SCENES]", help="Built-in scenes in place of SOURCE: rooms:400, village:20, city."),
-    ] = None,
-    world: Annotated[str, typer.Option(help="Classes of SOURCE's plans: room, village or city.")] = "room",
+    source: Source = None,
+    procedural: Procedural = None,
+    world: WorldName = "room",
     preset: PresetName = "tiny",
     crops: Annotated[int | None, typer.Option(help="Blocks out of each scene.", min=1, max=10_000)] = None,
     size: Annotated[
@@ -61,7 +47,7 @@ def prepare(
 ) -> None:
     """Cut scenes into blocks: points with signed distances and normals, and the floor plan below each block."""
     console = Console(json_to)
-    _one_source(source, procedural)
+    check_one_source(source, procedural)
     import os
 
     from scenegen.executors import check_executor
@@ -69,9 +55,9 @@ def prepare(
     from scenegen.presets import preset_named
 
     chosen = preset_named(preset)
-    sources = _sources(source, procedural, world, chosen, seed)
+    sources = open_sources(source, procedural, world, chosen, seed)
     share = chosen.data.held_out if held_out is None else _share(held_out)
-    crop = _crop(sources[0], size, samples or chosen.data.samples)
+    crop = crop_settings(sources[0], size, samples or chosen.data.samples)
     settings = PrepareSettings(crop, crops or chosen.data.crops, share, seed)
     found = console.run(
         prepare_blocks(
@@ -100,7 +86,7 @@ def fit(
 ) -> None:
     """Fit three feature planes to each block, under one decoder that is trained on some blocks first."""
     console = Console(json_to)
-    _refuse_both(resume, force)
+    target = _store_folder(out, resume, force, blocks)
     from dataclasses import replace
 
     from scenegen.fit import FitSettings, fit_blocks
@@ -112,7 +98,6 @@ def fit(
     sizes = preset_named(preset).fit
     sizes = replace(sizes, steps=steps or sizes.steps, joint_steps=joint_steps or sizes.joint_steps)
     store = open_store(blocks, "samples")
-    target = _store_folder(out, resume, force, blocks)
     settings = FitSettings(sizes, seed, pick_device(device))
     found = console.run(fit_blocks(store, settings, target, resume=resume, force=force))
     for split, figures in found.quality.items():
@@ -120,40 +105,6 @@ def fit(
             console.say(_quality_line(split, figures))
     console.say(f"{found.cpu_seconds_per_block:.2f} CPU seconds a block; wrote {out}")
     console.finish({"out": out, "quality": found.quality, "cpu_seconds_per_block": found.cpu_seconds_per_block})
-
-
-def _one_source(source: str | None, procedural: str | None) -> None:
-    if (source is None) == (procedural is None):
-        raise UserError("E-USAGE-SOURCE", "scenes come from one place", got="two" if source else "none",
-                        expected="SOURCE or --procedural", fix="use --procedural rooms")  # fmt: skip
-
-
-def _refuse_both(resume: bool, force: bool) -> None:
-    if resume and force:
-        raise UserError("E-USAGE-CONFLICT", "--resume and --force contradict each other", expected="one of them",
-                        fix="keep --resume to go on, --force to start anew")  # fmt: skip
-
-
-def _sources(source: str | None, procedural: str | None, world: str, preset: Preset, seed: int) -> list[SceneSource]:
-    from data.palette import WORLDS
-    from scenegen.scenes import folder_sources, procedural_sources
-
-    if procedural is not None:
-        return procedural_sources(procedural, seed, preset.data.scenes)
-    (chosen,) = parsing.choices(world, WORLDS, "--world")[:1]
-    return folder_sources(str(source), chosen)  # type: ignore[arg-type]
-
-
-def _crop(source: SceneSource, size: float | None, samples: int) -> CropSettings:
-    """Blocks of the usual size of the world, or of `size` metres."""
-    from scenegen.blocks import SIZES, block_frame
-    from scenegen.crops import CropSettings
-
-    side = SIZES[source.world] if size is None else size
-    if not 0.1 <= side <= 1000:
-        raise UserError("E-USAGE-SIZE", "--size is out of range", got=size, expected="0.1 to 1000 metres",
-                        fix="use --size 3.2")  # fmt: skip
-    return CropSettings(block_frame(side), source.world, samples)
 
 
 def _share(held_out: float) -> float:
@@ -164,10 +115,9 @@ def _share(held_out: float) -> float:
 
 
 def _store_folder(out: str, resume: bool, force: bool, source: str | None) -> Any:
-    from ..outputs import check_apart, check_folder
+    from ..outputs import check_apart, check_folder, may_hold
 
-    _refuse_both(resume, force)
-    folder = check_folder(out, resume or force)
+    folder = check_folder(out, may_hold(resume, force))
     if source is not None:
         check_apart(folder, source)
     return folder

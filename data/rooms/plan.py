@@ -45,7 +45,12 @@ def make_flat(rng: np.random.Generator, columns: int, rows: int) -> Flat:
     """A rectangular flat of about `columns` x `rows` rooms, each 9 to 20 square metres."""
     spread = (3.1, 4.4) if columns * rows > 1 else (3.2, 5.2)
     width, depth = (round(float(rng.uniform(*spread, count).sum()), 2) for count in (columns, rows))
-    cells, walls = _split(rng, (0.0, 0.0, width, depth), columns * rows)
+    return flat_of(rng, width, depth, columns * rows)
+
+
+def flat_of(rng: np.random.Generator, width: float, depth: float, count: int) -> Flat:
+    """A flat of at most so many rooms, `width` x `depth` metres between the middles of its outer walls."""
+    cells, walls = _split(rng, (0.0, 0.0, width, depth), count)
     kinds = _kinds(rng, cells)
     openings = _doors(rng, cells, walls, kinds) + _windows(rng, cells, walls)
     openings.insert(0, _entrance(rng, cells, walls, kinds, openings))

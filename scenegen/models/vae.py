@@ -110,6 +110,12 @@ class TriplaneVAE(ModelMixin, ConfigMixin):  # type: ignore[misc]
         self.plane_mean.copy_(mean)
         self.plane_deviation.copy_(deviation[..., None, None])
 
+    def fix_latents(self) -> None:
+        """From now on only the way back from latents is trained: generators of these latents stay valid."""
+        self.requires_grad_(False)
+        for part in (self.latent_in, self.decoder, self.planes_out):
+            part.requires_grad_(True)
+
     def normalised(self, planes: Tensor) -> Tensor:
         """Planes less the mean block, with the deviation 1 in every channel."""
         return (planes - self.plane_mean) / self.plane_deviation

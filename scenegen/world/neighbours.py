@@ -41,15 +41,14 @@ def overlap_cells(resolution: int) -> int:
 def known_from(neighbours: Mapping[Index, Tensor], shape: tuple[int, ...]) -> Known:
     """What finished neighbours fix of a block with latents of `shape` (3, c, r, r).
 
-    `neighbours` maps the offset of each to its latents. Where several know a cell, the mean is taken: neighbours
-    that were made one after the other agree there.
+    `neighbours` maps the offset of each to its latents. Where several know a cell they agree, to the bit, when they
+    were made one after the other; a mean would round.
     """
-    total, count = torch.zeros(shape), torch.zeros(shape[0], 1, *shape[-2:])
-    for offset in sorted(neighbours):  # sums in a fixed order have the same bits
+    latent, mask = torch.zeros(shape), known_mask(neighbours, shape[-1])
+    for offset in sorted(neighbours):
         for plane, own, theirs in _shared(offset, shape[-1]):
-            total[(plane, slice(None), *own)] += neighbours[offset][(plane, slice(None), *theirs)]
-            count[(plane, 0, *own)] += 1
-    return Known(total / count.clamp_min(1), count > 0)
+            latent[(plane, slice(None), *own)] = neighbours[offset][(plane, slice(None), *theirs)]
+    return Known(latent, mask)
 
 
 def known_mask(offsets: Iterable[Index], resolution: int) -> Tensor:

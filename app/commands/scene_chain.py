@@ -1,0 +1,76 @@
+"""fieldscape scene train-all"""
+
+from __future__ import annotations
+
+import os
+from typing import Annotated, Any
+
+import typer
+
+from ..arguments import Device, Force, JsonTo, PresetName, Resume, Seed
+from ..console import Console
+from ..scene_sources import Procedural, Source, WorldName, check_one_source, crop_settings, open_sources
+
+
+def register(group: typer.Typer) -> None:
+    """Add the command to the group `scene`."""
+    group.command("train-all")(train_all)
+
+
+def train_all(
+    out: Annotated[str, typer.Option(help="Folder for everything that is made on the way.")],
+    source: Source = None,
+    procedural: Procedural = None,
+    world: WorldName = "room",
+    preset: PresetName = "tiny",
+    size: Annotated[
+        float | None, typer.Option(help="Side of a block in metres; 3.2 for rooms, 15 in villages, 12 in cities.")
+    ] = None,
+    count: Annotated[int, typer.Option(help="Blocks to generate and compare in the end.", min=2, max=10_000)] = 200,
+    processes: Annotated[int | None, typer.Option(help="Processes; one for each core by default.", min=1)] = None,
+    seed: Seed = 0,
+    device: Device = "auto",
+    resume: Resume = False,
+    force: Force = False,
+    json_to: JsonTo = None,
+) -> None:
+    """From scenes to a judged generator: prepare, fit, train-vae, train-diffusion and evaluate, one after the other.
+
+    OUT/diffusion/model is the generator, OUT/figures.json what it is worth, OUT/gallery.png what it makes.
+    """
+    console = Console(json_to)
+    check_one_source(source, procedural)
+    from scenegen.presets import preset_named
+
+    from ..devices import pick_device
+    from ..outputs import check_apart, check_folder, may_hold
+    from ..scene_chain import ChainSettings, clear_chain, train_chain
+
+    folder = check_folder(out, may_hold(resume, force))
+    if source is not None:
+        check_apart(folder, source)
+    chosen = preset_named(preset)
+    sources = open_sources(source, procedural, world, chosen, seed)
+    crop = crop_settings(sources[0], size, chosen.data.samples)
+    workers = processes or len(os.sched_getaffinity(0))
+    settings = ChainSettings(crop, preset, seed, pick_device(device), workers, count)
+    if force:
+        clear_chain(folder)
+    record = console.run(train_chain(sources, settings, folder))
+    for line in _lines(record):
+        console.say(line)
+    console.finish(record)
+
+
+def _lines(record: dict[str, Any]) -> list[str]:
+    figures, seconds = record["metrics"], record["seconds"]
+    generated, layout = figures["generation"], figures["layout"]
+    stages = ", ".join(f"{name} {value / 60:.1f}" for name, value in seconds.items())
+    return [
+        f"fit {figures['fit']['surface_mm']:.2f} mm, {figures['fit']['sign_iou']:.3f}; after the VAE "
+        f"{figures['vae']['surface_mm']:.2f} mm, {figures['vae']['sign_iou']:.3f} (surface error, sign IoU)",
+        f"1-NNA {generated['nna']:.3f} (training blocks {generated['reference']['nna']:.3f}), "
+        f"COV {generated['cov']:.3f} ({generated['reference']['cov']:.3f})",
+        f"furniture IoU {layout['iou']:.3f}, against other plans {layout['shuffled']:.3f}",
+        f"minutes: {stages}; together {sum(seconds.values()) / 60:.1f}",
+    ]
