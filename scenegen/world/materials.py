@@ -78,7 +78,7 @@ class Painter:
 
 def base_colours(classes: Sequence[str]) -> np.ndarray:
     """sRGB colours of classes in [0, 1], [K, 3]."""
-    return np.array([class_named(name).rgb for name in classes]) / 255
+    return np.array([class_named(name).surface for name in classes]) / 255
 
 
 def glb_material(name: str) -> dict[str, object]:
