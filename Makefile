@@ -28,6 +28,9 @@ lint: setup
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 
+app: setup
+	$(BIN)/fieldscape app
+
 bench: setup
 	$(BIN)/fieldscape bench kernels
 

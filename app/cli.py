@@ -18,7 +18,7 @@ from .arguments import split_global
 from .console import emit, silence
 from .usage import NEAREST, usage_error
 
-COMMANDS = ("doctor", "fit", "eval", "render", "convert", "mesh", "bench", "demo", "scene")
+COMMANDS = ("doctor", "fit", "eval", "render", "convert", "mesh", "bench", "demo", "scene", "app")
 _BUG_FIX = "run it again with --debug and report what it prints"
 
 

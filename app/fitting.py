@@ -132,17 +132,24 @@ def recorded_settings(record: dict[str, Any] | None, out: Path) -> FitSettings:
 
 
 def fit_run(
-    source: Source, settings: FitSettings, out: Path, *, resume: bool = False, force: bool = False
+    source: Source,
+    settings: FitSettings,
+    out: Path,
+    *,
+    resume: bool = False,
+    force: bool = False,
+    field: Field | None = None,
 ) -> Generator[Progress, None, dict[str, Any]]:
     """Fit into a run folder; the return value is its record.
 
-    A state is stored every 20 seconds of work, and when the generator is closed before its end. A finished
-    run keeps its last one, so that it can go on with a longer budget.
+    Who passes `field`, a new one of these settings, can look at it between two reports. A state is stored every
+    20 seconds of work, and when the generator is closed before its end. A finished run keeps its last one, so that
+    it can go on with a longer budget.
 
     Raises:
         UserError: before the folder is made, for settings that do not fit; `E-ENV-ENGINE`, `E-ENV-LOCK`, `E-NAN-FIT`.
     """
-    field = new_field(source, settings)
+    field = new_field(source, settings) if field is None else field
     engines = engine_names(settings.engine, settings.device)
     check_engine(field, engines)
     with RunFolder(out, resume=resume, force=force) as folder, using(*engines):

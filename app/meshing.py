@@ -64,6 +64,7 @@ def mesh_steps(
     notes = notes or {}
     mesh, color = yield from surface_steps(volume, options, notes)
     if options.faces is not None:
+        yield Progress(0, 1, "simplify")
         mesh = simplify(mesh, options.faces)
     if notes.get("colors", True):
         mesh = yield from _colored(mesh, color, options.color, volume)

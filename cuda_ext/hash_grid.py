@@ -16,7 +16,8 @@ from torch import Tensor
 
 from . import with_tinycudann
 from .accelerators import accelerator
-from .engine import LIBRARY, expect, launch, native_for
+from .engine import expect, launch, native_for
+from .lookup import Lookup
 
 _PRIMES = (1, 2654435761, 805459861)
 _ALIGN = 512  # entries: every level starts on its own cache lines
@@ -124,121 +125,29 @@ def _levels(device: torch.device, *key: Any) -> Tensor:
     return torch.from_numpy(_grid(*key).table.view(np.uint8).copy()).to(device)
 
 
-_SHAPE = "int levels, int features, int log2_entries, float coarsest, float finest"
-LIBRARY.define(f"hash_grid(Tensor u, Tensor table, Tensor? sink, {_SHAPE}) -> Tensor")
-LIBRARY.define(
-    f"hash_grid_backward(Tensor u, Tensor table, Tensor gy, bool for_table, bool for_u, {_SHAPE}) -> (Tensor, Tensor)"
-)
-LIBRARY.define(f"hash_grid_scatter_(Tensor u, Tensor gy, Tensor(a!) sink, {_SHAPE}) -> ()")
+def _launch(kernel: str, u: Tensor, inputs: tuple[Tensor | None, ...], outputs: tuple[Any, ...], *key: Any) -> None:
+    launch(kernel, u.device, u, *inputs, _levels(u.device, *key), key[0], key[1], u.shape[0], *outputs)
 
 
-def _forward(u: Tensor, table: Tensor, sink: Tensor | None, *key: Any) -> Tensor:
-    y = u.new_empty(u.shape[0], key[0] * key[1])
-    launch("hash_grid_forward", u.device, u, table, _levels(u.device, *key), key[0], key[1], u.shape[0], y)
-    return y
+def _forward(u: Tensor, table: Tensor, y: Tensor, *key: Any) -> None:
+    _launch("hash_grid_forward", u, (table,), (y,), *key)
 
 
-def _backward(u: Tensor, table: Tensor, gy: Tensor, for_table: bool, for_u: bool, *key: Any) -> tuple[Tensor, Tensor]:
-    gtable = torch.zeros_like(table) if for_table else table.new_empty(0)
-    gu = torch.empty_like(u) if for_u else u.new_empty(0)
-    launch(
-        "hash_grid_backward",
-        u.device,
-        u,
-        table,
-        gy.contiguous(),
-        _levels(u.device, *key),
-        key[0],
-        key[1],
-        u.shape[0],
-        gtable if for_table else None,
-        gu if for_u else None,
-    )
-    return gtable, gu
+def _backward(u: Tensor, table: Tensor | None, gy: Tensor, gtable: Tensor | None, gu: Tensor | None, *key: Any) -> None:
+    _launch("hash_grid_backward", u, (table, gy), (gtable, gu), *key)
 
 
-def _scatter(u: Tensor, gy: Tensor, sink: Tensor, *key: Any) -> None:
-    launch(
-        "hash_grid_backward",
-        u.device,
-        u,
-        None,
-        gy.contiguous(),
-        _levels(u.device, *key),
-        key[0],
-        key[1],
-        u.shape[0],
-        sink,
-        None,
-    )
+def _second(
+    u: Tensor, table: Tensor, gy: Tensor, ggu: Tensor, ggy: Tensor, gtable: Tensor | None, gu: Tensor, *key: Any
+) -> None:
+    _launch("hash_grid_backward_backward", u, (table, gy, ggu), (ggy, gtable, gu), *key)
 
 
-for _device in ("CPU", "CUDA"):
-    LIBRARY.impl("hash_grid", _forward, _device)
-    LIBRARY.impl("hash_grid_backward", _backward, _device)
-    LIBRARY.impl("hash_grid_scatter_", _scatter, _device)
-
-
-@torch.library.register_fake("fieldscape::hash_grid", lib=LIBRARY)
-def _(u: Tensor, table: Tensor, sink: Tensor | None, *key: Any) -> Tensor:
-    return u.new_empty(u.shape[0], key[0] * key[1])
-
-
-@torch.library.register_fake("fieldscape::hash_grid_backward", lib=LIBRARY)
-def _(u: Tensor, table: Tensor, gy: Tensor, for_table: bool, for_u: bool, *key: Any) -> tuple[Tensor, Tensor]:
-    return (
-        torch.empty_like(table) if for_table else table.new_empty(0),
-        torch.empty_like(u) if for_u else u.new_empty(0),
-    )
-
-
-def _remember(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-    u, table, ctx.sink, *ctx.key = inputs
-    ctx.save_for_backward(u, table)
-
-
-def _differentiate(ctx: Any, gy: Tensor) -> tuple[Any, ...]:
-    u, table = ctx.saved_tensors
-    for_u, for_table = ctx.needs_input_grad[:2]
-    if ctx.sink is not None and for_table and not torch.is_grad_enabled():
-        torch.ops.fieldscape.hash_grid_scatter_(u, gy, ctx.sink, *ctx.key)
-        for_table = False
-    gtable = gu = None
-    if for_table or for_u:
-        gtable, gu = torch.ops.fieldscape.hash_grid_backward(u, table, gy, for_table, for_u, *ctx.key)
-    return gu if for_u else None, gtable if for_table else None, *[None] * 6
-
-
-def _remember_backward(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
-    u, table, gy, _, ctx.for_u, *ctx.key = inputs
-    ctx.save_for_backward(u, table, gy)
-
-
-def _differentiate_backward(ctx: Any, ggtable: Tensor | None, ggu: Tensor | None) -> tuple[Any, ...]:
-    """Second order through the position gradient; the table gradient's own is linear and unused."""
-    u, table, gy = ctx.saved_tensors
-    if not ctx.for_u or ggu is None:
-        return (None,) * 10
-    ggy, gtable, gu = torch.empty_like(gy), torch.zeros_like(table), torch.empty_like(u)
-    launch(
-        "hash_grid_backward_backward",
-        u.device,
-        u,
-        table,
-        gy.contiguous(),
-        ggu.contiguous(),
-        _levels(u.device, *ctx.key),
-        ctx.key[0],
-        ctx.key[1],
-        u.shape[0],
-        ggy,
-        gtable,
-        gu,
-    )
-    return gu, gtable, ggy, *[None] * 7
-
-
-torch.library.register_autograd("fieldscape::hash_grid", _differentiate, setup_context=_remember, lib=LIBRARY)
-torch.library.register_autograd(
-    "fieldscape::hash_grid_backward", _differentiate_backward, setup_context=_remember_backward, lib=LIBRARY
-)
+Lookup(
+    "hash_grid",
+    "int levels, int features, int log2_entries, float coarsest, float finest",
+    lambda table, *key: (key[0] * key[1],),
+    _forward,
+    _backward,
+    _second,
+).register()

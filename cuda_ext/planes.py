@@ -14,7 +14,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .engine import LIBRARY, expect, launch, native_for
+from .engine import expect, launch, native_for
+from .lookup import Lookup
 
 # Plane p has its columns along the first of these axes and its rows along the second; line p runs along
 # the axis that plane p leaves out.
@@ -94,148 +95,32 @@ def along(u: Tensor, size: int) -> tuple[Tensor, Tensor]:
     return torch.stack([cell, (cell + 1).clamp(max=size - 1)], 1), torch.stack([1 - fraction, fraction], 1)
 
 
-LIBRARY.define("plane_lookup(Tensor u, Tensor table, Tensor? sink, int[] sizes, int dims) -> Tensor")
-LIBRARY.define(
-    "plane_lookup_backward(Tensor u, Tensor table, Tensor? sink, Tensor gy, bool for_table,"
-    " bool for_u, int[] sizes, int dims) -> (Tensor, Tensor)"
-)
-LIBRARY.define("plane_lookup_scatter_(Tensor u, Tensor gy, Tensor(a!) sink, int[] sizes, int dims) -> ()")
+def _launch(
+    kernel: str, u: Tensor, inputs: tuple[Tensor | None, ...], outputs: tuple[Any, ...], *key: Any, channels: int
+) -> None:
+    sizes = np.asarray(key[0], dtype=np.int32)
+    launch(kernel, u.device, u, *inputs, sizes.ctypes.data, key[1], channels, u.shape[0], *outputs)
 
 
-def _sizes(sizes: Sequence[int]) -> np.ndarray:
-    return np.asarray(sizes, dtype=np.int32)
+def _forward(u: Tensor, table: Tensor, y: Tensor, *key: Any) -> None:
+    _launch("plane_lookup_forward", u, (table,), (y,), *key, channels=y.shape[-1])
 
 
-def _forward(u: Tensor, table: Tensor, sink: Tensor | None, sizes: Sequence[int], dims: int) -> Tensor:
-    y = u.new_empty(u.shape[0], 3, table.shape[1])
-    shape = _sizes(sizes)
-    launch("plane_lookup_forward", u.device, u, table, shape.ctypes.data, dims, table.shape[1], u.shape[0], y)
-    return y
+def _backward(u: Tensor, table: Tensor | None, gy: Tensor, gtable: Tensor | None, gu: Tensor | None, *key: Any) -> None:
+    _launch("plane_lookup_backward", u, (table, gy), (gtable, gu), *key, channels=gy.shape[-1])
 
 
-def _backward(
-    u: Tensor,
-    table: Tensor,
-    sink: Tensor | None,
-    gy: Tensor,
-    for_table: bool,
-    for_u: bool,
-    sizes: Sequence[int],
-    dims: int,
-) -> tuple[Tensor, Tensor]:
-    gtable = torch.zeros_like(table) if for_table else table.new_empty(0)
-    gu = torch.empty_like(u) if for_u else u.new_empty(0)
-    shape = _sizes(sizes)
-    launch(
-        "plane_lookup_backward",
-        u.device,
-        u,
-        table,
-        gy.contiguous(),
-        shape.ctypes.data,
-        dims,
-        table.shape[1],
-        u.shape[0],
-        gtable if for_table else None,
-        gu if for_u else None,
-    )
-    return gtable, gu
+def _second(
+    u: Tensor, table: Tensor, gy: Tensor, ggu: Tensor, ggy: Tensor, gtable: Tensor | None, gu: Tensor, *key: Any
+) -> None:
+    _launch("plane_lookup_backward_backward", u, (table, gy, ggu), (ggy, gtable, gu), *key, channels=gy.shape[-1])
 
 
-def _scatter(u: Tensor, gy: Tensor, sink: Tensor, sizes: Sequence[int], dims: int) -> None:
-    shape = _sizes(sizes)
-    launch(
-        "plane_lookup_backward",
-        u.device,
-        u,
-        None,
-        gy.contiguous(),
-        shape.ctypes.data,
-        dims,
-        sink.shape[1],
-        u.shape[0],
-        sink,
-        None,
-    )
-
-
-for _device in ("CPU", "CUDA"):
-    LIBRARY.impl("plane_lookup", _forward, _device)
-    LIBRARY.impl("plane_lookup_backward", _backward, _device)
-    LIBRARY.impl("plane_lookup_scatter_", _scatter, _device)
-
-
-@torch.library.register_fake("fieldscape::plane_lookup", lib=LIBRARY)
-def _(u: Tensor, table: Tensor, sink: Tensor | None, sizes: Sequence[int], dims: int) -> Tensor:
-    return u.new_empty(u.shape[0], 3, table.shape[1])
-
-
-@torch.library.register_fake("fieldscape::plane_lookup_backward", lib=LIBRARY)
-def _(
-    u: Tensor,
-    table: Tensor,
-    sink: Tensor | None,
-    gy: Tensor,
-    for_table: bool,
-    for_u: bool,
-    sizes: Sequence[int],
-    dims: int,
-) -> tuple[Tensor, Tensor]:
-    return (
-        torch.empty_like(table) if for_table else table.new_empty(0),
-        torch.empty_like(u) if for_u else u.new_empty(0),
-    )
-
-
-def _remember(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-    u, table, ctx.sink, *ctx.key = inputs
-    ctx.save_for_backward(u, table)
-
-
-def _differentiate(ctx: Any, gy: Tensor) -> tuple[Any, ...]:
-    u, table = ctx.saved_tensors
-    for_u, for_table = ctx.needs_input_grad[:2]
-    if ctx.sink is not None and for_table and not torch.is_grad_enabled():
-        torch.ops.fieldscape.plane_lookup_scatter_(u, gy, ctx.sink, *ctx.key)
-        for_table = False
-    gtable = gu = None
-    if for_table or for_u:
-        gtable, gu = torch.ops.fieldscape.plane_lookup_backward(u, table, ctx.sink, gy, for_table, for_u, *ctx.key)
-    return gu if for_u else None, gtable if for_table else None, None, None, None
-
-
-def _remember_backward(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
-    u, table, ctx.sink, gy, _, ctx.for_u, *ctx.key = inputs
-    ctx.save_for_backward(u, table, gy)
-
-
-def _differentiate_backward(ctx: Any, ggtable: Tensor | None, ggu: Tensor | None) -> tuple[Any, ...]:
-    """Second order through the position gradient; the table gradient's own is linear and unused."""
-    u, table, gy = ctx.saved_tensors
-    if not ctx.for_u or ggu is None:
-        return (None,) * 8
-    ggy, gu = torch.empty_like(gy, memory_format=torch.contiguous_format), torch.empty_like(u)
-    gtable = torch.zeros_like(table) if ctx.sink is None else ctx.sink
-    sizes, dims = _sizes(ctx.key[0]), ctx.key[1]
-    launch(
-        "plane_lookup_backward_backward",
-        u.device,
-        u,
-        table,
-        gy.contiguous(),
-        ggu.contiguous(),
-        sizes.ctypes.data,
-        dims,
-        table.shape[1],
-        u.shape[0],
-        ggy,
-        gtable if ctx.needs_input_grad[1] else None,
-        gu,
-    )
-    return gu, None if ctx.sink is not None else gtable, None, ggy, None, None, None, None
-
-
-torch.library.register_autograd("fieldscape::plane_lookup", _differentiate, setup_context=_remember, lib=LIBRARY)
-torch.library.register_autograd(
-    "fieldscape::plane_lookup_backward", _differentiate_backward, setup_context=_remember_backward, lib=LIBRARY
-)
+Lookup(
+    "plane_lookup",
+    "int[] sizes, int dims",
+    lambda table, *key: (3, table.shape[1]),
+    _forward,
+    _backward,
+    _second,
+).register()

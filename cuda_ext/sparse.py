@@ -11,7 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .engine import LIBRARY, expect, launch, native_for
+from .engine import expect, launch, native_for
+from .lookup import Lookup
 from .planes import along
 
 BLOCK = 8  # vertices of a block along an axis
@@ -115,147 +116,37 @@ def sparse_lookup_reference(index: SparseIndex, values: Tensor, u: Tensor, empty
     return total
 
 
-_INDEX = "Tensor empty, Tensor blocks, Tensor slots, int resolution"
-LIBRARY.define(f"sparse_lookup(Tensor u, Tensor values, Tensor? sink, {_INDEX}) -> Tensor")
-LIBRARY.define(
-    "sparse_lookup_backward(Tensor u, Tensor values, Tensor? sink, Tensor gy, bool for_values,"
-    f" bool for_u, {_INDEX}) -> (Tensor, Tensor)"
-)
-LIBRARY.define(f"sparse_lookup_scatter_(Tensor u, Tensor gy, Tensor(a!) sink, {_INDEX}) -> ()")
+def _launch(
+    kernel: str, u: Tensor, values: Tensor | None, given: tuple[Tensor, ...], outputs: tuple[Any, ...], *index: Any
+) -> None:
+    """`outputs` begin with what has the values' shape where there are no `values`."""
+    empty, blocks, slots, resolution = index
+    rows, channels = (outputs[0] if values is None else values).shape
+    sizes = resolution, slots.shape[0], rows, channels, u.shape[0]
+    launch(kernel, u.device, u, values, empty, blocks, slots, *given, *sizes, *outputs)
 
 
-def _sizes(u: Tensor, values: Tensor, slots: Tensor, resolution: int) -> tuple[int, ...]:
-    return resolution, slots.shape[0], values.shape[0], values.shape[1], u.shape[0]
-
-
-def _forward(
-    u: Tensor, values: Tensor, sink: Tensor | None, empty: Tensor, blocks: Tensor, slots: Tensor, resolution: int
-) -> Tensor:
-    y = u.new_empty(u.shape[0], values.shape[1])
-    launch("sparse_lookup_forward", u.device, u, values, empty, blocks, slots, *_sizes(u, values, slots, resolution), y)
-    return y
+def _forward(u: Tensor, values: Tensor, y: Tensor, *index: Any) -> None:
+    _launch("sparse_lookup_forward", u, values, (), (y,), *index)
 
 
 def _backward(
-    u: Tensor,
-    values: Tensor,
-    sink: Tensor | None,
-    gy: Tensor,
-    for_values: bool,
-    for_u: bool,
-    empty: Tensor,
-    blocks: Tensor,
-    slots: Tensor,
-    resolution: int,
-) -> tuple[Tensor, Tensor]:
-    gvalues = torch.zeros_like(values) if for_values else values.new_empty(0)
-    gu = torch.empty_like(u) if for_u else u.new_empty(0)
-    launch(
-        "sparse_lookup_backward",
-        u.device,
-        u,
-        values,
-        empty,
-        blocks,
-        slots,
-        gy.contiguous(),
-        *_sizes(u, values, slots, resolution),
-        gvalues if for_values else None,
-        gu if for_u else None,
-    )
-    return gvalues, gu
-
-
-def _scatter(
-    u: Tensor, gy: Tensor, sink: Tensor, empty: Tensor, blocks: Tensor, slots: Tensor, resolution: int
+    u: Tensor, values: Tensor | None, gy: Tensor, gvalues: Tensor | None, gu: Tensor | None, *index: Any
 ) -> None:
-    launch(
-        "sparse_lookup_backward",
-        u.device,
-        u,
-        None,
-        empty,
-        blocks,
-        slots,
-        gy.contiguous(),
-        *_sizes(u, sink, slots, resolution),
-        sink,
-        None,
-    )
+    _launch("sparse_lookup_backward", u, values, (gy,), (gvalues, gu), *index)
 
 
-for _device in ("CPU", "CUDA"):
-    LIBRARY.impl("sparse_lookup", _forward, _device)
-    LIBRARY.impl("sparse_lookup_backward", _backward, _device)
-    LIBRARY.impl("sparse_lookup_scatter_", _scatter, _device)
+def _second(
+    u: Tensor, values: Tensor, gy: Tensor, ggu: Tensor, ggy: Tensor, gvalues: Tensor | None, gu: Tensor, *index: Any
+) -> None:
+    _launch("sparse_lookup_backward_backward", u, values, (gy, ggu), (ggy, gvalues, gu), *index)
 
 
-@torch.library.register_fake("fieldscape::sparse_lookup", lib=LIBRARY)
-def _(u: Tensor, values: Tensor, sink: Tensor | None, *index: Any) -> Tensor:
-    return u.new_empty(u.shape[0], values.shape[1])
-
-
-@torch.library.register_fake("fieldscape::sparse_lookup_backward", lib=LIBRARY)
-def _(
-    u: Tensor, values: Tensor, sink: Tensor | None, gy: Tensor, for_values: bool, for_u: bool, *index: Any
-) -> tuple[Tensor, Tensor]:
-    return (
-        torch.empty_like(values) if for_values else values.new_empty(0),
-        torch.empty_like(u) if for_u else u.new_empty(0),
-    )
-
-
-def _remember(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-    u, values, ctx.sink, *ctx.index = inputs
-    ctx.save_for_backward(u, values)
-
-
-def _differentiate(ctx: Any, gy: Tensor) -> tuple[Any, ...]:
-    u, values = ctx.saved_tensors
-    for_u, for_values = ctx.needs_input_grad[:2]
-    if ctx.sink is not None and for_values and not torch.is_grad_enabled():
-        torch.ops.fieldscape.sparse_lookup_scatter_(u, gy, ctx.sink, *ctx.index)
-        for_values = False
-    gvalues = gu = None
-    if for_values or for_u:
-        gvalues, gu = torch.ops.fieldscape.sparse_lookup_backward(
-            u, values, ctx.sink, gy, for_values, for_u, *ctx.index
-        )
-    return gu if for_u else None, gvalues if for_values else None, *[None] * 5
-
-
-def _remember_backward(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
-    u, values, ctx.sink, gy, _, ctx.for_u, *ctx.index = inputs
-    ctx.save_for_backward(u, values, gy)
-
-
-def _differentiate_backward(ctx: Any, ggvalues: Tensor | None, ggu: Tensor | None) -> tuple[Any, ...]:
-    """Second order through the position gradient; the values gradient's own is linear and unused."""
-    u, values, gy = ctx.saved_tensors
-    if not ctx.for_u or ggu is None:
-        return (None,) * 10
-    empty, blocks, slots, resolution = ctx.index
-    ggy, gu = torch.empty_like(gy, memory_format=torch.contiguous_format), torch.empty_like(u)
-    gvalues = torch.zeros_like(values) if ctx.sink is None else ctx.sink
-    launch(
-        "sparse_lookup_backward_backward",
-        u.device,
-        u,
-        values,
-        empty,
-        blocks,
-        slots,
-        gy.contiguous(),
-        ggu.contiguous(),
-        *_sizes(u, values, slots, resolution),
-        ggy,
-        gvalues if ctx.needs_input_grad[1] else None,
-        gu,
-    )
-    return gu, None if ctx.sink is not None else gvalues, None, ggy, *[None] * 6
-
-
-torch.library.register_autograd("fieldscape::sparse_lookup", _differentiate, setup_context=_remember, lib=LIBRARY)
-torch.library.register_autograd(
-    "fieldscape::sparse_lookup_backward", _differentiate_backward, setup_context=_remember_backward, lib=LIBRARY
-)
+Lookup(
+    "sparse_lookup",
+    "Tensor empty, Tensor blocks, Tensor slots, int resolution",
+    lambda values, *index: (values.shape[1],),
+    _forward,
+    _backward,
+    _second,
+).register()

@@ -6,25 +6,37 @@ those kernels on that device.
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 import torch
 from torch import Tensor
 
 import cuda_ext
-from cuda_ext import HashGrid, MarchSpace, ParameterGroup, reference_only
+from cuda_ext import HashGrid, MarchSpace, ParameterGroup, engine, reference_only
 from cuda_ext.march import coarsen, pack_bits
 from cuda_ext.planes import line_lookup, triplane_lookup
 from cuda_ext.sparse import SparseIndex, sparse_lookup
 
+CPU = torch.device("cpu")
+needs_native = pytest.mark.skipif(engine.module("_native")[0] is None, reason="native kernels are not built")
 Outputs = Tensor | tuple[Tensor, ...]
 TOLERANCE = 1e-4
 CPU_ONLY = {"render_loss"}  # on CUDA it is composed of the other operators
 NETWORKS = [(3, 16, 1), (32, 64, 64, 16), (27, 128, 100, 3), (5, 7), (1, 1), (40, 33, 64)]
 LENGTHS = [5, 0, 32, 1, 100, 33, 64, 0]  # of rays: empty, whole warps, more and less
-GRIDS = [HashGrid(5, 2, 9, 4.0, 64.0), HashGrid(9, 1, 8, 3.0, 40.0), HashGrid(3, 4, 10, 4.0, 50.0),
-         HashGrid(2, 8, 9, 5.0, 30.0)]
+GRIDS = [
+    HashGrid(5, 2, 9, 4.0, 64.0),
+    HashGrid(9, 1, 8, 3.0, 40.0),
+    HashGrid(3, 4, 10, 4.0, 50.0),
+    HashGrid(2, 8, 9, 5.0, 30.0),
+]
+
+TINY = HashGrid(3, 2, 5, 2.0, 9.0)
 
 
 def close(actual: Tensor, expected: Tensor, tolerance: float = TOLERANCE) -> None:
@@ -42,7 +54,7 @@ def positions(device: torch.device, count: int, seed: int = 1) -> Tensor:
     """Positions inside the unit cube; every third run of four shares a cell, as along a ray."""
     u = torch.rand(count, 3, generator=torch.Generator().manual_seed(seed)) * 0.98 + 0.01
     for i in range(0, count - 4, 12):
-        u[i + 1:i + 4] = u[i] + 1e-4
+        u[i + 1 : i + 4] = u[i] + 1e-4
     return u.to(device)
 
 
@@ -58,6 +70,36 @@ def outside(device: torch.device) -> Tensor:
     inf, nan = float("inf"), float("nan")
     rows = [[-1.0, 0.5, 2.0], [0.0, 1.0, 0.0], [1.0, 1.0, 1.0], [inf, -inf, 0.5], [nan, 0.2, 0.9]]
     return torch.tensor(rows, device=device)
+
+
+def in_order(rays: dict[str, Tensor]) -> tuple[Tensor, ...]:
+    """The arguments of `composite`."""
+    return tuple(rays[k] for k in ("density", "rgb", "start", "end", "offsets", "background"))
+
+
+def march_scene(unbounded: bool, cone: float) -> tuple[MarchSpace, Tensor, Tensor, Tensor, Tensor]:
+    """A space, its bits, and 60 rays from all over."""
+    space = MarchSpace(torch.tensor([[-1.0, -1, -1], [1, 1, 1]]), 16, unbounded, 0.05, cone)
+    occupied = torch.rand(16**3, generator=torch.Generator().manual_seed(2)) < 0.3
+    origins = numbers(CPU, 60, 3)
+    directions = torch.nn.functional.normalize(numbers(CPU, 60, 3, seed=1), dim=1)
+    return space, pack_bits(occupied), occupied, origins, directions
+
+
+def assert_cases_agree_on(simd: str, module: str) -> None:
+    """Run a test module's comparison with the reference in double precision, for all its CASES, at most with `simd`."""
+    code = (
+        f"import sys; sys.path.insert(0, {str(Path(__file__).parent)!r}); import {module} as t\n"
+        "for case in t.CASES: t.test_kernels_agree_with_the_reference_in_double_precision(*case)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env={**os.environ, "FIELDSCAPE_SIMD": simd},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stderr
 
 
 def both(function: Callable[..., Outputs], *inputs: object) -> tuple[list[Tensor], list[Tensor]]:
@@ -105,17 +147,22 @@ def packed_rays(device: torch.device, lengths: list[int], channels: int) -> dict
     total, count = sum(lengths), len(lengths)
     gaps = torch.rand(total, generator=generator) * 0.1
     start = torch.cat([torch.zeros(0), *[gap.cumsum(0) for gap in gaps.split(lengths)]])
-    rays = {"density": torch.rand(total, generator=generator) * 8, "start": start, "end": start + 0.05,
-            "rgb": torch.rand(total, channels, generator=generator),
-            "background": torch.rand(count, channels, generator=generator),
-            "offsets": torch.tensor([0, *lengths]).cumsum(0)}
+    rays = {
+        "density": torch.rand(total, generator=generator) * 8,
+        "start": start,
+        "end": start + 0.05,
+        "rgb": torch.rand(total, channels, generator=generator),
+        "background": torch.rand(count, channels, generator=generator),
+        "offsets": torch.tensor([0, *lengths]).cumsum(0),
+    }
     return {name: tensor.to(device) for name, tensor in rays.items()}
 
 
 def composite_all(rays: dict[str, Tensor]) -> tuple[Tensor, ...]:
     """`composite` of packed rays."""
-    return cuda_ext.composite(rays["density"], rays["rgb"], rays["start"], rays["end"], rays["offsets"],
-                              rays["background"])
+    return cuda_ext.composite(
+        rays["density"], rays["rgb"], rays["start"], rays["end"], rays["offsets"], rays["background"]
+    )
 
 
 class KernelParity:
@@ -157,8 +204,7 @@ class KernelParity:
 
     @pytest.mark.parametrize("widths", NETWORKS)
     @pytest.mark.parametrize("count", [1, 300])
-    def test_mlp_values_and_gradients_agree(self, device: torch.device, widths: tuple[int, ...], count: int
-                                            ) -> None:
+    def test_mlp_values_and_gradients_agree(self, device: torch.device, widths: tuple[int, ...], count: int) -> None:
         x = numbers(device, count, widths[0])
         weights = numbers(device, cuda_ext.weight_count(widths), seed=2) * 0.3
         agree(lambda x, w: cuda_ext.mlp(x, w, widths), x, weights)
@@ -247,8 +293,7 @@ class KernelParity:
 
     @pytest.mark.parametrize("channels", [4, 5])
     @pytest.mark.parametrize("sizes", [[(9, 7), (5, 6), (8, 1)], [9, 1, 6]])
-    def test_planes_and_lines_agree_to_second_order(self, device: torch.device, sizes: list, channels: int
-                                                    ) -> None:
+    def test_planes_and_lines_agree_to_second_order(self, device: torch.device, sizes: list, channels: int) -> None:
         is_plane = isinstance(sizes[0], tuple)
         rows = sum(size[0] * size[1] if is_plane else size for size in sizes)
 

@@ -25,14 +25,12 @@ from capture_builders import (
     transforms,
     write_json,
 )
+from capture_views import everything, misses
 from PIL import Image
 
 from data import load_views
 from data.layouts.base import from_opencv
-from data.layouts.colmap_model import read_model
 from data.projection import project
-from data.silhouettes import silhouette
-from fields.views import Capture, Views
 
 LAYOUT_MAKERS = {
     "nerf-synthetic": synthetic,
@@ -41,33 +39,6 @@ LAYOUT_MAKERS = {
     "tanks": nsvf,
     "colmap": colmap,
 }
-
-
-def everything(capture: Capture) -> Views:
-    """All views of a capture."""
-    parts = [capture.train, capture.test] + ([capture.val] if capture.val else [])
-    names = tuple(name for part in parts for name in part.names)
-    joined = parts[0].cameras
-    fields = {
-        key: torch.cat([getattr(part.cameras, key) for part in parts])
-        for key in ("camera_to_world", "focal", "centre", "size", "distortion")
-    }
-    return Views(
-        type(joined)(**fields, ndc_near=joined.ndc_near), torch.cat([part.pixels for part in parts]), names
-    )
-
-
-def misses(capture: Capture, step: int = 1) -> float:
-    """Worst share over the photos of foreground rays that miss the scene box."""
-    worst = 0.0
-    views = everything(capture)
-    for index in range(0, len(views), step):
-        rays = views.cameras.view(index)
-        first, second = ((corner - rays.origins) / rays.directions for corner in capture.bounds)
-        hit = torch.minimum(first, second).amax(dim=1) < torch.maximum(first, second).amin(dim=1)
-        foreground = torch.from_numpy(silhouette(views, index, capture.background).reshape(-1))
-        worst = max(worst, float((foreground & ~hit).sum()) / max(1, int(foreground.sum())))
-    return worst
 
 
 @pytest.mark.parametrize("layout", LAYOUT_MAKERS)
@@ -105,9 +76,7 @@ def test_split_files_make_train_and_test(tmp_path: Path) -> None:
     np.testing.assert_allclose(capture.bounds, [[-1.5] * 3, [1.5] * 3])
     assert 0 < capture.near < 0.2
     assert capture.train.pixels.dtype == torch.uint8
-    np.testing.assert_array_equal(
-        capture.train.pixels[: SIZE * SIZE].reshape(SIZE, SIZE, 4), photo(orbit(6)[0])
-    )
+    np.testing.assert_array_equal(capture.train.pixels[: SIZE * SIZE].reshape(SIZE, SIZE, 4), photo(orbit(6)[0]))
 
 
 def test_without_test_names_every_eighth_image_is_held_out(tmp_path: Path) -> None:
@@ -161,9 +130,7 @@ def test_missing_images_can_be_left_out(tmp_path: Path) -> None:
     (tmp_path / "images" / "003.png").unlink()
     capture = load_views(tmp_path, allow_missing=True)
     assert len(capture.train) + len(capture.test) == 8
-    assert any(
-        warning.startswith("W-TF-MISSING") and "images/003.png" in warning for warning in capture.warnings
-    )
+    assert any(warning.startswith("W-TF-MISSING") and "images/003.png" in warning for warning in capture.warnings)
 
 
 def test_turntable_llff_with_masks_is_a_bounded_object(tmp_path: Path) -> None:
@@ -333,71 +300,3 @@ def test_projection_inverts_the_rays_of_a_distorted_lens(tmp_path: Path) -> None
 def test_opencv_axes_turn_to_opengl_axes() -> None:
     pose = from_opencv(np.concatenate([np.eye(3), [[1.0], [2], [3]]], axis=1))
     assert pose.tolist() == [[1, 0, 0, 1], [0, -1, 0, 2], [0, 0, -1, 3]]
-
-
-REAL = ("chair_400", "lego_400", "lego_nsvf_200", "maryrose_llff", "maryrose_tnt", "maryrose_colmap")
-
-
-@pytest.mark.parametrize("name", REAL)
-def test_real_object_capture_has_all_its_foreground_in_the_box(shared_data: Path, name: str) -> None:
-    capture = load_views(shared_data / "nerf" / name)
-    assert capture.contraction == "none" and capture.background in ("random", "white")
-    assert not capture.warnings
-    assert misses(capture, step=7) < 0.002
-    extent = capture.bounds[1] - capture.bounds[0]
-    assert float(extent.max()) < 3.5
-
-
-def test_real_phone_capture_is_an_unbounded_scene(shared_data: Path) -> None:
-    capture = load_views(shared_data / "nerf" / "fox_quarter")
-    assert (len(capture.train), len(capture.test)) == (43, 7)
-    assert (capture.contraction, capture.background) == ("unbounded", "none")
-    assert bool((capture.train.cameras.distortion[:, :4] != 0).all())
-    low, high = capture.bounds
-    centre, half = (low + high) / 2, float((high - low).max()) / 2
-    away = (capture.train.cameras.origins - centre).norm(dim=1)
-    assert 1.2 * half < float(away.median()) < 3 * half  # the box ends between the head and the cameras
-
-
-def test_three_layouts_of_one_capture_agree_on_its_cameras(shared_data: Path) -> None:
-    by_name = {}
-    for layout in ("llff", "colmap", "tnt"):
-        views = everything(load_views(shared_data / "nerf" / f"maryrose_{layout}"))
-        order = sorted(range(len(views)), key=lambda index: views.names[index].split("_", 1)[1])
-        by_name[layout] = views.cameras.camera_to_world[order].double().numpy()
-    np.testing.assert_allclose(by_name["llff"], by_name["tnt"], atol=2e-5)
-    rotation, residual = _similarity(by_name["colmap"][:, :, 3], by_name["llff"][:, :, 3])
-    assert residual < 5e-3
-    turned = rotation @ by_name["colmap"][:, :, :3]
-    cosines = (np.einsum("nij,nij->n", turned, by_name["llff"][:, :, :3]) - 1) / 2
-    assert cosines.min() > np.cos(np.radians(0.5))
-
-
-def _similarity(source: np.ndarray, target: np.ndarray) -> tuple[np.ndarray, float]:
-    """Best rotation between centred point sets, and the worst distance left over the spread (Umeyama)."""
-    a, b = source - source.mean(axis=0), target - target.mean(axis=0)
-    left, values, right = np.linalg.svd(b.T @ a)
-    sign = np.diag([1, 1, np.linalg.det(left @ right)])
-    rotation = left @ sign @ right
-    scale = (values * np.diag(sign)).sum() / (a**2).sum()
-    distance = np.linalg.norm(scale * a @ rotation.T - b, axis=1).max()
-    return rotation, float(distance / np.linalg.norm(b, axis=1).max())
-
-
-def test_real_colmap_text_and_binary_agree(shared_data: Path) -> None:
-    root = shared_data / "nerf" / "maryrose_colmap"
-    binary, text = read_model(root / "sparse" / "0"), read_model(root / "sparse_text")
-    assert binary.cameras == text.cameras
-    assert [image.name for image in binary.images] == [image.name for image in text.images]
-    for ours, theirs in zip(binary.images, text.images, strict=True):
-        np.testing.assert_allclose(
-            ours.quaternion + ours.translation, theirs.quaternion + theirs.translation, rtol=1e-12
-        )
-    order = np.lexsort(binary.points.T), np.lexsort(text.points.T)
-    np.testing.assert_allclose(binary.points[order[0]], text.points[order[1]], rtol=1e-9)
-
-
-def test_real_list_with_missing_images_is_refused_and_can_be_forced(shared_data: Path) -> None:
-    file = shared_data / "nerf" / "fox_quarter" / "transforms_as_source_67_frames.json"
-    capture = load_views(file, allow_missing=True)
-    assert len(capture.train) + len(capture.test) == 50

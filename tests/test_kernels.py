@@ -3,40 +3,38 @@
 from __future__ import annotations
 
 import math
-import os
-import subprocess
-import sys
-from collections.abc import Callable, Iterator
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from kernel_parity import GRIDS, KernelParity, agree, close, gradients, numbers, packed_rays, positions
+from kernel_parity import (
+    CPU,
+    GRIDS,
+    TINY,
+    KernelParity,
+    agree,
+    close,
+    gradients,
+    in_order,
+    march_scene,
+    needs_native,
+    numbers,
+    packed_rays,
+    positions,
+)
 from torch import Tensor
 
 import cuda_ext
-from cuda_ext import Adam, HashGrid, MarchSpace, ParameterGroup, engine, reference_only
+from cuda_ext import Adam, HashGrid, MarchSpace, ParameterGroup, engine
 from cuda_ext.composite import composite_reference
 from cuda_ext.harmonics import spherical_harmonics_reference
 from cuda_ext.hash_grid import hash_grid_reference
 from cuda_ext.march import coarsen, contract, march, pack_bits, uncontract, unpack_bits
 from cuda_ext.mlp import mlp_reference
 
-CPU = torch.device("cpu")
-NATIVE = engine.module("_native")[0]
-needs_native = pytest.mark.skipif(NATIVE is None, reason="native kernels are not built")
 EDGES = [0.0, -0.0, 1.0, 1 + 2**-24, 1 + 2**-23, -1e-9, 1e30, -1e30, math.inf, -math.inf, math.nan]
-TINY = HashGrid(3, 2, 5, 2.0, 9.0)
-
-
-@pytest.fixture
-def restore_threads() -> Iterator[None]:
-    before = engine.threads()
-    yield
-    engine.set_threads(before)
 
 
 @needs_native
@@ -97,15 +95,28 @@ class TestHashGrid:
         u = positions(CPU, 90).T.contiguous().T
         table = numbers(CPU, TINY.entries, 6)[:, ::3]
         assert not u.is_contiguous() and not table.is_contiguous()
-        torch.testing.assert_close(cuda_ext.hash_grid(u, table, TINY),
-                                   cuda_ext.hash_grid(u.contiguous(), table.contiguous(), TINY))
+        torch.testing.assert_close(
+            cuda_ext.hash_grid(u, table, TINY), cuda_ext.hash_grid(u.contiguous(), table.contiguous(), TINY)
+        )
         sliced = gradients(lambda u, t: cuda_ext.hash_grid(u, t, TINY).T.contiguous().T)
-        for actual, expected in zip(sliced(u, table), gradients(lambda u, t: cuda_ext.hash_grid(u, t, TINY))(
-                u.contiguous(), table.contiguous()), strict=True):
+        for actual, expected in zip(
+            sliced(u, table),
+            gradients(lambda u, t: cuda_ext.hash_grid(u, t, TINY))(u.contiguous(), table.contiguous()),
+            strict=True,
+        ):
             close(actual, expected)
 
-    @pytest.mark.parametrize("settings", [{"levels": 0}, {"levels": 33}, {"features": 3}, {"coarsest": 1.0},
-                                          {"log2_entries": 25}, {"coarsest": 9.0, "finest": 8.0}])
+    @pytest.mark.parametrize(
+        "settings",
+        [
+            {"levels": 0},
+            {"levels": 33},
+            {"features": 3},
+            {"coarsest": 1.0},
+            {"log2_entries": 25},
+            {"coarsest": 9.0, "finest": 8.0},
+        ],
+    )
     def test_impossible_grids_are_refused(self, settings: dict[str, float]) -> None:
         with pytest.raises(ValueError, match="hash grid: "):
             HashGrid(**settings)  # type: ignore[arg-type]
@@ -142,17 +153,12 @@ class TestMLP:
         close(cuda_ext.mlp(x, weights, widths), expected, 1e-5)
 
 
-def in_order(rays: dict[str, Tensor]) -> tuple[Tensor, ...]:
-    """The arguments of `composite`."""
-    return tuple(rays[k] for k in ("density", "rgb", "start", "end", "offsets", "background"))
-
-
 class TestComposite:
     def test_light_is_shared_out_completely(self) -> None:
         rays = packed_rays(CPU, [9, 0, 40], 3)
         color, opacity, depth, weights = cuda_ext.composite(
-            rays["density"], torch.ones_like(rays["rgb"]), rays["start"], rays["end"], rays["offsets"],
-            torch.ones(3, 3))
+            rays["density"], torch.ones_like(rays["rgb"]), rays["start"], rays["end"], rays["offsets"], torch.ones(3, 3)
+        )
         torch.testing.assert_close(color, torch.ones(3, 3))
         torch.testing.assert_close(opacity[0], weights[:9].sum())
         assert opacity[1] == 0 and depth[1] == 0
@@ -160,8 +166,9 @@ class TestComposite:
     def test_empty_rays_show_the_background_and_pass_its_gradient(self) -> None:
         background = numbers(CPU, 2, 3).requires_grad_()
         none = torch.zeros(0)
-        color, *_ = cuda_ext.composite(none, torch.zeros(0, 3), none, none, torch.zeros(3, dtype=torch.int64),
-                                       background)
+        color, *_ = cuda_ext.composite(
+            none, torch.zeros(0, 3), none, none, torch.zeros(3, dtype=torch.int64), background
+        )
         assert torch.equal(color, background)
         color.sum().backward()
         assert background.grad is not None and torch.equal(background.grad, torch.ones(2, 3))
@@ -189,15 +196,6 @@ class TestComposite:
     def test_more_channels_than_the_kernel_holds_are_refused(self) -> None:
         with pytest.raises(ValueError, match="composite: 33 channels"):
             cuda_ext.composite(*in_order(packed_rays(CPU, [2], 33)))
-
-
-def march_scene(unbounded: bool, cone: float) -> tuple[MarchSpace, Tensor, Tensor, Tensor, Tensor]:
-    """A space, its bits, and 60 rays from all over."""
-    space = MarchSpace(torch.tensor([[-1.0, -1, -1], [1, 1, 1]]), 16, unbounded, 0.05, cone)
-    occupied = torch.rand(16**3, generator=torch.Generator().manual_seed(2)) < 0.3
-    origins = numbers(CPU, 60, 3)
-    directions = torch.nn.functional.normalize(numbers(CPU, 60, 3, seed=1), dim=1)
-    return space, pack_bits(occupied), occupied, origins, directions
 
 
 class TestMarch:
@@ -290,8 +288,9 @@ class TestHarmonics:
         z, weight = np.polynomial.legendre.leggauss(8)
         angle = np.arange(16) * 2 * math.pi / 16
         radius = np.sqrt(1 - z**2)
-        directions = np.stack([radius[:, None] * np.cos(angle), radius[:, None] * np.sin(angle),
-                               np.broadcast_to(z[:, None], (8, 16))], -1).reshape(-1, 3)
+        directions = np.stack(
+            [radius[:, None] * np.cos(angle), radius[:, None] * np.sin(angle), np.broadcast_to(z[:, None], (8, 16))], -1
+        ).reshape(-1, 3)
         y = spherical_harmonics_reference(torch.from_numpy(directions), 4)
         weights = torch.from_numpy(np.repeat(weight * 2 * math.pi / 16, 16))
         torch.testing.assert_close(y.T @ (weights[:, None] * y), torch.eye(16, dtype=torch.float64))
@@ -355,141 +354,3 @@ class TestAdam:
         assert not math.isfinite(float(optimiser.collect()))
         optimiser.discard()
         assert float(optimiser.collect()) == 0 and p.grad is None
-
-
-def train_a_little() -> list[Tensor]:
-    """Values and gradients of grid, network and compositing, as bits."""
-    grid, widths = HashGrid(4, 2, 8, 4.0, 64.0), (8, 32, 4)
-    u, table = positions(CPU, 3000).requires_grad_(), numbers(CPU, grid.entries, 2).requires_grad_()
-    weights = (numbers(CPU, cuda_ext.weight_count(widths), seed=5) * 0.3).requires_grad_()
-    y = cuda_ext.mlp(cuda_ext.hash_grid(u, table, grid), weights, widths)
-    offsets = torch.arange(0, 3001, 30)
-    start = torch.arange(30).repeat(100) * 0.1
-    color, *_ = cuda_ext.composite(y[:, 3].exp(), y[:, :3].contiguous(), start, start + 0.1, offsets,
-                                   torch.ones(100, 3))
-    return [color.detach(), *torch.autograd.grad(color.square().sum(), (u, table, weights))]
-
-
-@needs_native
-@pytest.mark.usefixtures("restore_threads")
-def test_results_do_not_depend_on_threads_or_runs() -> None:
-    runs = []
-    for count in (1, 2, 2, 3):
-        engine.set_threads(count)
-        runs.append(train_a_little())
-    assert all(torch.equal(a, b) for run in runs[1:] for a, b in zip(runs[0], run, strict=True))
-
-
-@needs_native
-def test_gradient_in_the_sink_is_the_returned_one() -> None:
-    u, table = positions(CPU, 500), numbers(CPU, TINY.entries, 2).requires_grad_()
-    sink = torch.zeros(TINY.entries, 2)
-    (cuda_ext.hash_grid(u, table, TINY, sink) ** 2).sum().backward()
-    assert table.grad is None
-    (expected,) = torch.autograd.grad((cuda_ext.hash_grid(u, table, TINY) ** 2).sum(), table)
-    assert torch.equal(sink, expected)
-
-
-WRONG: list[tuple[str, type[Exception], Callable[[], object]]] = [
-    ("hash_grid: u has dtype", TypeError, lambda: cuda_ext.hash_grid(ones(3).double(), zeros(), TINY)),
-    ("hash_grid: u has shape", ValueError, lambda: cuda_ext.hash_grid(ones(2), zeros(), TINY)),
-    ("hash_grid: table has shape", ValueError, lambda: cuda_ext.hash_grid(ones(3), zeros()[1:], TINY)),
-    ("hash_grid: table is on meta", ValueError,
-     lambda: cuda_ext.hash_grid(ones(3), zeros().to("meta"), TINY)),
-    ("hash_grid: sink has shape", ValueError,
-     lambda: cuda_ext.hash_grid(ones(3), zeros(), TINY, zeros()[1:])),
-    ("hash_grid: sink is not contiguous", ValueError,
-     lambda: cuda_ext.hash_grid(ones(3), zeros(), TINY, torch.zeros(TINY.entries, 4)[:, ::2])),
-    ("mlp: x has shape", ValueError, lambda: cuda_ext.mlp(torch.zeros(1, 4), torch.zeros(15), (3, 5))),
-    ("mlp: weights has shape", ValueError, lambda: cuda_ext.mlp(torch.zeros(1, 3), torch.zeros(14), (3, 5))),
-    ("mlp: x has dtype", TypeError, lambda: cuda_ext.mlp(torch.zeros(1, 3).half(), torch.zeros(15), (3, 5))),
-    ("mlp: widths", ValueError, lambda: cuda_ext.mlp(torch.zeros(1, 3), torch.zeros(0), (3, 0))),
-    ("composite: rgb has shape", ValueError,
-     lambda: cuda_ext.composite(torch.zeros(2), torch.zeros(3, 3), torch.zeros(2), torch.zeros(2),
-                                torch.tensor([0, 2]), torch.zeros(1, 3))),
-    ("composite: offsets has dtype", TypeError,
-     lambda: cuda_ext.composite(torch.zeros(2), torch.zeros(2, 3), torch.zeros(2), torch.zeros(2),
-                                torch.tensor([0, 2]).int(), torch.zeros(1, 3))),
-    ("visible: light has shape", ValueError,
-     lambda: cuda_ext.visible(*[torch.zeros(2)] * 3, torch.tensor([0, 2]), torch.ones(2), 0.1)),
-    ("coarsen: bits has dtype", TypeError, lambda: coarsen(torch.zeros(512), 16)),
-    ("spherical_harmonics: directions has shape", ValueError,
-     lambda: cuda_ext.spherical_harmonics(torch.zeros(3), 2)),
-]
-
-
-def ones(width: int) -> Tensor:
-    return torch.ones(1, width)
-
-
-def zeros() -> Tensor:
-    return torch.zeros(TINY.entries, 2)
-
-
-@pytest.mark.parametrize(("message", "kind", "call"), WRONG, ids=[row[0] for row in WRONG])
-def test_wrong_arguments_are_named(message: str, kind: type[Exception], call: Callable[[], object]) -> None:
-    with pytest.raises(kind, match=message):
-        call()
-
-
-@needs_native
-def test_operators_are_registered_as_torch_wants() -> None:
-    grid_key = (3, 2, 5, 2.0, 9.0)
-    checks = ("test_schema", "test_faketensor", "test_autograd_registration")
-    u, table = positions(CPU, 20).requires_grad_(), zeros().requires_grad_()
-    back = (u.detach(), table.detach(), numbers(CPU, 20, 6), True, True, *grid_key)
-    operators, cases = torch.ops.fieldscape, packed_rays(CPU, [4, 0, 3], 3)
-    for operator, arguments in (
-        (operators.hash_grid, (u, table, None, *grid_key)),
-        (operators.hash_grid_backward, back),
-        (operators.mlp, (numbers(CPU, 9, 3), torch.ones(24), [3, 8], True)),
-        (operators.composite, in_order(cases)),
-        (operators.spherical_harmonics, (numbers(CPU, 5, 3), 3)),
-    ):
-        torch.library.opcheck(operator.default, arguments, test_utils=checks)
-
-
-_ISA_RUN = """
-import sys
-import torch
-torch.set_num_threads(1)
-sys.path.insert(0, sys.argv[2])
-import test_kernels
-from cuda_ext import engine
-parts = test_kernels.instruction_set_values()
-import numpy as np
-np.savez(sys.argv[1], *[p.numpy() for p in parts], simd=np.array(engine.module("_native")[0].simd))
-"""
-
-
-def instruction_set_values() -> list[Tensor]:
-    """What every instruction set must compute alike: all kernels, and Adam's choice of entries."""
-    p = numbers(CPU, 77)
-    optimiser = Adam([ParameterGroup([p], 0.1, skip_untouched=True)])
-    optimiser.gradient(p)[::5] = 1.0
-    optimiser.step()
-    grid = HashGrid(2, 4, 8, 4.0, 16.0)
-    wide = cuda_ext.hash_grid(positions(CPU, 101), numbers(CPU, grid.entries, 4), grid)
-    space, bits, _, origins, directions = march_scene(False, 0.0)
-    begin, end = torch.zeros(60), torch.full((60,), 3.0)
-    t = march(origins, directions, begin, end, bits, coarsen(bits, 16), space, 64)[5]
-    return [*train_a_little(), p, wide, t.clamp_max(3.0), cuda_ext.spherical_harmonics(directions, 4)]
-
-
-@needs_native
-@pytest.mark.parametrize("simd", ["baseline", "avx2", "avx512"])
-def test_instruction_sets_agree(simd: str, tmp_path: Path) -> None:
-    target, here = tmp_path / "values.npz", Path(__file__).parent
-    path = os.pathsep.join([str(here.parent), os.environ.get("PYTHONPATH", "")])
-    environment = os.environ | {"FIELDSCAPE_SIMD": simd, "OMP_NUM_THREADS": "1", "PYTHONPATH": path}
-    command = [sys.executable, "-c", _ISA_RUN, str(target), str(here)]
-    done = subprocess.run(command, env=environment, timeout=120, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    with np.load(target) as stored:
-        if str(stored["simd"]) != simd:
-            pytest.skip(f"this processor runs {stored['simd']} at most")
-        found = [torch.from_numpy(stored[f"arr_{k}"]) for k in range(len(stored.files) - 1)]
-    with reference_only():
-        expected = instruction_set_values()
-    for actual, wanted in zip(found, expected, strict=True):
-        close(actual, wanted, 1e-5 if simd != "baseline" else 2e-5)

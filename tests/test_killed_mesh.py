@@ -13,9 +13,11 @@ from pathlib import Path
 import pytest
 import trimesh
 from command_line import run, tiny_run
+from kills import half_written, hold_while_writing
 
 ROOT = Path(__file__).resolve().parents[1]
 KILLS = int(os.environ.get("FIELDSCAPE_KILLS", "100"))
+_AIMED = 3  # one kill of so many waits for the file to be half written, the others come in the second half of a run
 
 
 def _start(out: Path, *words: str) -> subprocess.Popen[bytes]:
@@ -46,10 +48,15 @@ def test_killed_meshes_leave_whole_files_and_the_next_run_succeeds(tmp_path: Pat
     with _start(out, "--resolution", "24") as process:
         assert process.wait() == 0
     whole, faces = time.monotonic() - began, len(trimesh.load(out, force="mesh").faces)
-    for _ in range(KILLS):
+    for kill in range(KILLS):
+        before = half_written(tmp_path)
         with _start(out, "--resolution", "24") as process:
-            time.sleep(generator.uniform(0.5, 1.0) * whole)
+            if kill % _AIMED:
+                time.sleep(generator.uniform(0.5, 1.0) * whole)
+            else:
+                assert hold_while_writing(process.pid, lambda p=process: p.poll() is None, tmp_path, before)
             process.kill()
+        assert kill % _AIMED or half_written(tmp_path) - before
         assert len(trimesh.load(out, force="mesh").faces) == faces
     assert run("mesh", tiny_run(), "--out", out, "--level", 1, "--resolution", 24, "--force").code == 0
     assert len(trimesh.load(out, force="mesh").faces) == faces

@@ -20,7 +20,6 @@ from fields.mesh import (
     extract_mesh,
     extract_mesh_steps,
     largest_components,
-    simplify,
     vertex_colors,
 )
 from fields.mesh_files import save_mesh
@@ -97,7 +96,7 @@ def test_unoccupied_blocks_are_not_evaluated() -> None:
         asked.append(len(x))
         return -(x - 0.6).norm(dim=1)
 
-    mesh = extract_mesh(query, BOX, 127, level=-0.2, occupied=lambda x: ((x - 0.6).norm(dim=1) < 0.25))
+    mesh = extract_mesh(query, BOX, 127, level=-0.2, occupied=lambda x: (x - 0.6).norm(dim=1) < 0.25)
     _assert_sound(mesh)
     assert sum(asked) == 64**3, "one block of eight holds the ball"
 
@@ -161,18 +160,9 @@ def test_colours_are_the_fields_own_seen_from_outside() -> None:
     assert mesh.colors[:, 2] == pytest.approx((1 + 4 * np.cos(np.pi / 6)) / 5, abs=0.05)
 
 
-def test_simplified_ball_stays_a_ball() -> None:
-    ball = _ball(64)
-    mesh = simplify(ball, 1000)
-    assert len(mesh.faces) <= 1000 and mesh.is_watertight()
-    assert mesh.volume() == pytest.approx(ball.volume(), rel=0.02)
-    assert simplify(ball, 10**6) is ball
-
-
 def test_floaters_are_dropped() -> None:
     speck = torch.tensor([0.9, 0.9, 0.9])
-    both = extract_mesh(lambda x: torch.minimum(_sphere(x), (x - speck).norm(dim=1) - 0.05), BOX, 64,
-                        inside="negative")
+    both = extract_mesh(lambda x: torch.minimum(_sphere(x), (x - speck).norm(dim=1) - 0.05), BOX, 64, inside="negative")
     clean = largest_components(both, 0.1)
     _assert_sound(clean)
     assert both.vertices.max() > 0.9 and clean.vertices.max() < 0.72

@@ -3,28 +3,31 @@
 from __future__ import annotations
 
 import math
-import os
-import subprocess
-import sys
 from collections.abc import Callable
 
 import pytest
 import torch
+from kernel_parity import assert_cases_agree_on, needs_native
 from torch import Tensor
 
-from cuda_ext import engine, line_lookup, reference_only, triplane_lookup
+from cuda_ext import line_lookup, reference_only, triplane_lookup
 from cuda_ext.planes import LINE_AXES, PLANE_AXES, plane_lookup_reference
-
-needs_native = pytest.mark.skipif(engine.module("_native")[0] is None, reason="native kernels are not built")
 
 # Square, flat, long and degenerate factors; channels below, at, and beside whole vectors.
 Sizes = list[tuple[int, ...]]
 PLANES: list[tuple[Sizes, int]] = [
-    ([(5, 5)] * 3, 4), ([(3, 7), (6, 2), (4, 9)], 13), ([(1, 5), (5, 1), (1, 1)], 3),
-    ([(9, 8)] * 3, 24), ([(17, 17)] * 3, 32), ([(4, 4)] * 3, 1),
+    ([(5, 5)] * 3, 4),
+    ([(3, 7), (6, 2), (4, 9)], 13),
+    ([(1, 5), (5, 1), (1, 1)], 3),
+    ([(9, 8)] * 3, 24),
+    ([(17, 17)] * 3, 32),
+    ([(4, 4)] * 3, 1),
 ]
 LINES: list[tuple[Sizes, int]] = [
-    ([(5,)] * 3, 4), ([(3,), (7,), (2,)], 13), ([(1,), (4,), (6,)], 3), ([(33,)] * 3, 40),
+    ([(5,)] * 3, 4),
+    ([(3,), (7,), (2,)], 13),
+    ([(1,), (4,), (6,)], 3),
+    ([(33,)] * 3, 40),
 ]
 CASES = PLANES + LINES
 
@@ -197,18 +200,15 @@ def test_table_must_hold_the_rows_of_its_sizes() -> None:
 @needs_native
 @pytest.mark.parametrize("level", ["baseline", "avx2"])
 def test_every_instruction_set_agrees(level: str) -> None:
-    code = (
-        "import sys, torch; sys.path.insert(0, 'tests'); import test_planes as t\n"
-        "for case in t.CASES: t.test_kernels_agree_with_the_reference_in_double_precision(*case)\n"
-    )
-    result = subprocess.run([sys.executable, "-c", code], env={**os.environ, "FIELDSCAPE_SIMD": level},
-                            capture_output=True, text=True, timeout=120)
-    assert result.returncode == 0, result.stderr
+    assert_cases_agree_on(level, "test_planes")
 
 
 @needs_native
 def test_operator_is_registered_correctly() -> None:
     u, table = make(*PLANES[0], count=5)
     arguments = (u.requires_grad_(), table.requires_grad_(), None, [5] * 6, 2)
-    torch.library.opcheck(torch.ops.fieldscape.plane_lookup.default, arguments,
-                          test_utils=("test_schema", "test_faketensor", "test_autograd_registration"))
+    torch.library.opcheck(
+        torch.ops.fieldscape.plane_lookup.default,
+        arguments,
+        test_utils=("test_schema", "test_faketensor", "test_autograd_registration"),
+    )

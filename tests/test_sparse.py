@@ -2,25 +2,20 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from collections.abc import Callable
 
 import pytest
 import torch
+from kernel_parity import assert_cases_agree_on, needs_native
 from torch import Tensor
 
-from cuda_ext import SparseIndex, engine, reference_only, sparse_lookup
+from cuda_ext import SparseIndex, reference_only, sparse_lookup
 from cuda_ext.sparse import sparse_lookup_reference
-
-needs_native = pytest.mark.skipif(engine.module("_native")[0] is None, reason="native kernels are not built")
 
 CASES = [(2, 1.0, 1), (9, 0.5, 28), (17, 0.1, 28), (16, 0.3, 5), (8, 0.0, 4), (24, 0.02, 32)]
 
 
-def make(resolution: int, share: float, channels: int, count: int = 400
-         ) -> tuple[SparseIndex, Tensor, Tensor, Tensor]:
+def make(resolution: int, share: float, channels: int, count: int = 400) -> tuple[SparseIndex, Tensor, Tensor, Tensor]:
     generator = torch.Generator().manual_seed(3)
     present = torch.rand([resolution] * 3, generator=generator) < share
     index = SparseIndex.of_vertices(present.nonzero().flip(1), resolution)
@@ -47,8 +42,7 @@ def close(a: Tensor, b: Tensor) -> bool:
 
 @needs_native
 @pytest.mark.parametrize(("resolution", "share", "channels"), CASES)
-def test_kernels_agree_with_the_reference_in_double_precision(resolution: int, share: float, channels: int
-                                                              ) -> None:
+def test_kernels_agree_with_the_reference_in_double_precision(resolution: int, share: float, channels: int) -> None:
     index, values, u, empty = make(resolution, share, channels)
     exact = empty.double()
     ours = derivatives(lambda u, v: sparse_lookup(index, v, u, empty), u, values)
@@ -70,8 +64,9 @@ def test_a_full_grid_is_a_dense_grid() -> None:
     volume = torch.zeros(10, 10, 10, 3)
     x, y, z = index.vertices(1000).T
     volume[z, y, x] = values
-    theirs = torch.nn.functional.grid_sample(volume.permute(3, 0, 1, 2)[None], 2 * u[None, None, None] - 1,
-                                             align_corners=True)[0, :, 0, 0].T
+    theirs = torch.nn.functional.grid_sample(
+        volume.permute(3, 0, 1, 2)[None], 2 * u[None, None, None] - 1, align_corners=True
+    )[0, :, 0, 0].T
     torch.testing.assert_close(sparse_lookup(index, values, u, empty), theirs, atol=1e-5, rtol=1e-4)
 
 
@@ -190,18 +185,15 @@ def test_wrong_arguments_are_named() -> None:
 @needs_native
 @pytest.mark.parametrize("level", ["baseline", "avx2"])
 def test_every_instruction_set_agrees(level: str) -> None:
-    code = (
-        "import sys, torch; sys.path.insert(0, 'tests'); import test_sparse as t\n"
-        "for case in t.CASES: t.test_kernels_agree_with_the_reference_in_double_precision(*case)\n"
-    )
-    result = subprocess.run([sys.executable, "-c", code], env={**os.environ, "FIELDSCAPE_SIMD": level},
-                            capture_output=True, text=True, timeout=120)
-    assert result.returncode == 0, result.stderr
+    assert_cases_agree_on(level, "test_sparse")
 
 
 @needs_native
 def test_operator_is_registered_correctly() -> None:
     index, values, u, empty = make(9, 0.5, 4, count=5)
     arguments = (u.requires_grad_(), values.requires_grad_(), None, empty, index.blocks, index.slots, 9)
-    torch.library.opcheck(torch.ops.fieldscape.sparse_lookup.default, arguments,
-                          test_utils=("test_schema", "test_faketensor", "test_autograd_registration"))
+    torch.library.opcheck(
+        torch.ops.fieldscape.sparse_lookup.default,
+        arguments,
+        test_utils=("test_schema", "test_faketensor", "test_autograd_registration"),
+    )

@@ -103,8 +103,9 @@ def test_colours_of_the_welded_mesh_are_those_of_its_classes() -> None:
     assert mesh.colors is not None
     top = mesh.vertices[:, 1] > 0.6
     floor = (np.abs(mesh.vertices[:, 1]) < 1e-3) & (mesh.vertices[:, 0] < 1.5)
-    assert mesh.colors[top] == pytest.approx(np.tile(np.array(class_named("table").surface) / 255, (top.sum(), 1)), abs=1e-6)
-    assert mesh.colors[floor] == pytest.approx(np.tile(np.array(class_named("floor").surface) / 255, (floor.sum(), 1)), abs=1e-6)
+    for name, where in (("table", top), ("floor", floor)):
+        color = np.array(class_named(name).surface) / 255
+        assert mesh.colors[where] == pytest.approx(np.tile(color, (where.sum(), 1)), abs=1e-6)
 
 
 def test_bad_requests_are_refused_and_leave_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

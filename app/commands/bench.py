@@ -9,14 +9,14 @@ import typer
 from fields.errors import UserError
 
 from .. import parsing
-from ..arguments import Device, JsonTo, Seed
+from ..arguments import Device, JsonTo, PresetName, Seed
 from ..console import Console
 
 if TYPE_CHECKING:
     from ..bench.matrix import MatrixSettings
     from ..bench.timing import Contest
 
-SUBJECTS = ("kernels", "fit", "render", "convert")
+SUBJECTS = ("kernels", "fit", "render", "convert", "scene")
 
 
 def register(app: typer.Typer) -> None:
@@ -25,9 +25,12 @@ def register(app: typer.Typer) -> None:
 
 
 def bench(
-    subject: Annotated[str, typer.Argument(help="kernels, fit, render or convert.")],
+    subject: Annotated[str, typer.Argument(help="kernels, fit, render, convert or scene.")],
     field: Annotated[str | None, typer.Option(help="Run folder or field file to render, for bench render.")] = None,
     repeat: Annotated[int, typer.Option(help="Runs of each, taken in turn with the baseline's.", min=1, max=1000)] = 5,
+    model: Annotated[
+        str | None, typer.Option(help="Model to make scenes with, for bench scene; rooms-tiny by default.")
+    ] = None,
     limit: Annotated[str, typer.Option(help="No new run starts after this long; each row has one at least.")] = "3m",
     only: Annotated[str, typer.Option(help="Only rows whose name or configuration has this in it.")] = "",
     out: Annotated[
@@ -40,7 +43,7 @@ def bench(
     ] = None,
     scene: Annotated[str, typer.Option(help="Capture folder or mesh to convert on, or builtin.")] = "builtin",
     size: Annotated[int | None, typer.Option(help="Width of the photos, about.", min=8, max=8192)] = None,
-    preset: Annotated[str, typer.Option(help="tiny, small or paper.")] = "small",
+    preset: PresetName = "small",
     time: Annotated[str, typer.Option(help="Of each conversion: 60s, or 500steps.")] = "60s",
     teacher: Annotated[str | None, typer.Option(metavar="TIME", help="Of each teacher's fit; as --time.")] = None,
     scratch: Annotated[
@@ -76,7 +79,7 @@ def bench(
     from ..hardware import calibration, hardware, versions
 
     seconds = parsing.duration(limit)
-    contests = [c for c in _contests(subject, field) if only.lower() in f"{c.name} {c.config}".lower()]
+    contests = [c for c in _contests(subject, field, model) if only.lower() in f"{c.name} {c.config}".lower()]
     before = calibration()
     rows = console.run(measure_all(contests, repeat, seconds))
     machine = {**hardware(), "calibration_gflops": [before, calibration()]}
@@ -150,11 +153,15 @@ def _convert_table(console: Console, out: str, study: bool, settings: MatrixSett
     console.finish(document)
 
 
-def _contests(subject: str, field: str | None) -> list[Contest]:
+def _contests(subject: str, field: str | None, model: str | None) -> list[Contest]:
     if subject == "kernels":
         from ..bench.kernels import contests
 
         return contests()
+    if subject == "scene":
+        from ..bench.scenes import scene_contests
+
+        return scene_contests(model)
     from ..bench import fields as whole
 
     if subject == "fit":

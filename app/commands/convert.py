@@ -11,7 +11,7 @@ import typer
 from fields.errors import UserError
 
 from .. import parsing
-from ..arguments import Device, Force, JsonTo, Seed
+from ..arguments import Device, Force, JsonTo, PresetName, Resume, Seed
 from ..console import Console
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ def convert(
     to: Annotated[str, typer.Option(help="Representation to convert into; fieldscape doctor lists them.")],
     out: Annotated[str, typer.Option(help="Field file (.safetensors) or run folder to make.")],
     kind: Annotated[str | None, typer.Option(help="density or sdf; the teacher's by default.")] = None,
-    preset: Annotated[str, typer.Option(help="tiny, small or paper.")] = "small",
+    preset: PresetName = "small",
     setting: Annotated[
         list[str] | None,
         typer.Option("--set", metavar="KEY=VALUE", help="A setting of the backend; may be given several times."),
@@ -70,7 +70,7 @@ def convert(
     baseline: Annotated[
         bool, typer.Option("--baseline", help="Also train the same student from scratch for as long, to compare.")
     ] = False,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on with the conversion begun in --out.")] = False,
+    resume: Resume = False,
     seed: Seed = 0,
     device: Device = "auto",
     force: Force = False,
@@ -95,18 +95,19 @@ def convert(
         "finetune_steps": tuned[1],
         "max_bytes": parsing.file_size(max_size) if max_size else None,
     }
-    _refuse_conflicts(resume=resume, force=force, edited=bool(edit), against=against)
+    _refuse_photos_of_another_scene(bool(edit), against)
     from ..conversion import convert as steps_of
     from ..conversion_plan import plan_conversion
     from ..conversion_report import write_report
     from ..conversion_state import ConvertSettings
     from ..devices import pick_device
     from ..editing import parse_edits
-    from ..outputs import check_folder
+    from ..outputs import check_folder, may_hold
 
     edits = parse_edits(edit or [])
-    target = _out(out, force or resume)
-    folder = check_folder(report, force or resume) if report else None
+    replaceable = may_hold(resume, force)
+    target = _out(out, replaceable)
+    folder = check_folder(report, replaceable) if report else None
     teacher = _open(console, field, pick_device(device), edits, target)
     company = replace(_company(against, cameras), baseline=baseline)
     chosen = ConvertSettings(**settings)
@@ -132,14 +133,7 @@ def _target(psnr: float) -> float:
     return psnr
 
 
-def _refuse_conflicts(resume: bool, force: bool, edited: bool, against: str | None) -> None:
-    if resume and force:
-        raise UserError(
-            "E-USAGE-CONFLICT",
-            "--resume and --force contradict each other",
-            expected="one of them",
-            fix="keep --resume to go on, --force to start anew",
-        )
+def _refuse_photos_of_another_scene(edited: bool, against: str | None) -> None:
     if edited and against:
         raise UserError(
             "E-USAGE-CONFLICT",

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from .. import parsing
-from ..arguments import Device, Force, JsonTo, Seed
+from ..arguments import Device, Force, JsonTo, PresetName, Seed
 from ..console import Console, quantity
 
 
@@ -20,7 +20,7 @@ def demo(
     out: Annotated[str, typer.Option(help="Folder to make.")] = "demo",
     time: Annotated[str, typer.Option(help="How long to fit and convert, together.")] = "75s",
     size: Annotated[int, typer.Option(help="Side of the photos, pixels.", min=24, max=800)] = 160,
-    preset: Annotated[str, typer.Option(help="tiny, small or paper.")] = "small",
+    preset: PresetName = "small",
     seed: Seed = 0,
     device: Device = "auto",
     force: Force = False,

@@ -11,7 +11,7 @@ import typer
 from fields.errors import UserError
 
 from .. import parsing
-from ..arguments import Device, Engine, Force, JsonTo
+from ..arguments import Device, Engine, Force, JsonTo, Resume
 from ..console import Console, quantity
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ def fit(
     allow_missing: Annotated[
         bool, typer.Option("--allow-missing", help="Go on without photos that are listed but absent.")
     ] = False,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --out.")] = False,
+    resume: Resume = False,
     force: Force = False,
     json_to: JsonTo = None,
 ) -> None:
@@ -67,19 +67,12 @@ def fit(
         "settings": parsing.settings(setting, backend or _BACKEND) if setting else None,
     }
     box = parsing.box(bounds) if bounds else None
-    if resume and force:
-        raise UserError(
-            "E-USAGE-CONFLICT",
-            "--resume and --force contradict each other",
-            expected="one of them",
-            fix="keep --resume to go on, --force to start anew",
-        )
     from ..devices import pick_device
     from ..fitting import fit_run
-    from ..outputs import check_apart, check_folder
+    from ..outputs import check_apart, check_folder, may_hold
     from ..source import SourceOptions, open_source
 
-    path = check_folder(out, force or resume)
+    path = check_folder(out, may_hold(resume, force))
     check_apart(path, source)
     settings = replace(_settings(given, path, resume), device=pick_device(device))
     settings = replace(settings, engine=engine or settings.engine)

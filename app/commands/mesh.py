@@ -28,7 +28,9 @@ def mesh(
         typer.Option(help="auto: the surface that cameras see; a density (distance for sdf): its plain level set."),
     ] = "auto",
     color: Annotated[str, typer.Option(help="vertex, texture (.glb and .obj; needs xatlas) or none.")] = "vertex",
-    simplify: Annotated[int | None, typer.Option(help="Reduce to about this many faces.", min=4, max=10**8)] = None,
+    simplify: Annotated[
+        int | None, typer.Option(help="Reduce to this many faces; closed surfaces stay closed.", min=4, max=10**8)
+    ] = None,
     crop: Annotated[str | None, typer.Option(help="Only this box: x0,y0,z0,x1,y1,z1.")] = None,
     frame: Annotated[
         str,
@@ -70,6 +72,8 @@ def mesh(
     made = console.run(mesh_steps(opened.field, options, opened.notes))
     save_mesh(made, target)
     closed = made.welded().is_watertight()
+    if simplify is not None and len(made.faces) > simplify:
+        console.warn(f"note: fewer than {len(made.faces)} faces would lose parts or tunnels of the surface")
     console.say(
         f"{quantity(len(made.vertices))} vertices, {quantity(len(made.faces))} faces, "
         f"{'watertight' if closed else 'not closed'}; wrote {target}"

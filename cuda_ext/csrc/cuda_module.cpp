@@ -2,20 +2,12 @@
 #include <cuda_runtime_api.h>
 #include <nanobind/nanobind.h>
 
+#include "argument.h"
 #include "cuda/launchers.h"
 
 namespace nb = nanobind;
 
 namespace {
-
-template <class T> struct Argument {
-  using python = T;
-  static T native(T value) { return value; }
-};
-template <class T> struct Argument<T*> {
-  using python = uintptr_t;
-  static T* native(uintptr_t value) { return reinterpret_cast<T*>(value); }
-};
 
 template <class... A> auto face(int (*launcher)(A...)) {
   return [launcher](typename Argument<A>::python... arguments) {

@@ -5,6 +5,7 @@
 #include <cstdlib>
 #include <string>
 
+#include "argument.h"
 #include "levels.h"
 
 #define FS_INSTRUCTION_SET(isa)                                                                                        \
@@ -28,15 +29,6 @@ FS_INSTRUCTION_SET(avx512)
 namespace nb = nanobind;
 
 namespace {
-
-template <class T> struct Argument {
-  using python = T;
-  static T native(T value) { return value; }
-};
-template <class T> struct Argument<T*> {
-  using python = uintptr_t;
-  static T* native(uintptr_t value) { return reinterpret_cast<T*>(value); }
-};
 
 template <class... A> auto face(void (*kernel)(A...)) {
   return [kernel](typename Argument<A>::python... arguments) {

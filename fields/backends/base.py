@@ -34,7 +34,7 @@ class Backend(nn.Module, ABC):
     appearance: ClassVar[str] = "view_mlp"
     feature_space: ClassVar[str] = "log_density+15"
     step_samples: ClassVar[int] = 1 << 14  # of rays, in one step of a fit, at which time is spent best
-    taught_rate: ClassVar[float] = 1.0  # of the rates for photos, where values at points are told: less can go wrong
+    taught_rate: ClassVar[float] = 1.0  # of the rates for photos, where densities at points are told: less can go wrong
     wide: bool = False  # most time goes into torch's own matrix products, which then get every thread
 
     config: Any

@@ -9,36 +9,32 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from cuda_ext import Adam, ParameterGroup, line_lookup, mlp
+from cuda_ext import Adam, line_lookup
 
-from ..appearance import init_weights
 from ..lowrank import Lines, factors_of
-from ..planes import resample_lines, resolution_at
+from ..planes import resample_lines
 from .base import Backend, Target
+from .factored import FactoredBackend, FactoredConfig
 
 _FINEST_FIT = 128  # vertices along an axis that a start in closed form looks at, at most
 _INITIAL = 0.2  # standard deviation of channel 0 of a new field
 
 
 @dataclass(frozen=True)
-class CPConfig:
+class CPConfig(FactoredConfig):
     """Components of density and of colour, and the lines' resolution at the start and the end."""
 
     density: int = 32
     color: int = 64
     start: int = 96
     resolution: int = 256
-    appearance: int = 15
-
-    def __post_init__(self) -> None:
-        if min(self.density, self.color) < 1 or not 2 <= self.start <= self.resolution <= 4096:
-            raise ValueError("cp: density and color at least 1, 2 <= start <= resolution <= 4096")
 
 
-class CPBackend(Backend):
+class CPBackend(FactoredBackend):
     """Density is the sum of its components, colour features are linear in theirs (equation 6)."""
 
     Config = CPConfig
+    groups = 1
     PRESETS: ClassVar[Mapping[str, CPConfig]] = {
         "tiny": CPConfig(density=16, color=32, start=32, resolution=64),
         "small": CPConfig(),
@@ -46,37 +42,20 @@ class CPBackend(Backend):
     }
     taught_rate = 4.0
 
-    _density: Tensor
-
     def __init__(self, config: CPConfig) -> None:
         super().__init__()
         self.config, self.width = config, 1 + config.appearance
         # Products of three normal numbers of deviation s deviate by s^3, sums of D of them by sqrt(D) s^3.
         deviation = (_INITIAL / config.density**0.5) ** (1 / 3)
         self.lines = nn.Parameter(deviation * torch.randn(3, config.start, config.density + config.color))
-        self.basis = nn.Parameter(init_weights((config.color, config.appearance)))
-        self.offset = nn.Parameter(torch.zeros(self.width))
-        density = torch.zeros(config.density, self.width)
-        density[:, 0] = 1
-        self.register_buffer("_density", density, persistent=False)
+        self._add_projection()
         self._sink: Tensor | None = None
 
     def features(self, u: Tensor) -> Tensor:
         """Features [N, 1 + A] at u [N, 3]."""
         z, y, x = line_lookup(self.lines, u, self._sink).unbind(1)
         products = z * y * x  # [N, density + color]
-        return mlp(products, self._weights(), (products.shape[1], self.width)) + self.offset
-
-    def _weights(self) -> Tensor:
-        """One matrix that sums the density components into channel 0 and maps the others to appearance."""
-        color = self.basis.view(self.config.color, self.config.appearance)
-        return torch.cat([self._density, nn.functional.pad(color, (1, 0))]).reshape(-1)
-
-    def parameter_groups(self) -> list[ParameterGroup]:
-        return [
-            ParameterGroup([self.lines], 2e-2, skip_untouched=True),
-            ParameterGroup([self.basis, self.offset], 5e-3),
-        ]
+        return self._projected(products)
 
     @torch.no_grad()
     def begin_from(self, target: Target, cells: Tensor) -> str:
@@ -96,34 +75,17 @@ class CPBackend(Backend):
 
     @torch.no_grad()
     def resample_from(self, other: Backend) -> bool:
-        """The other's components, and new ones that are zero; leaving any out would cost more than to fit anew."""
-        if not isinstance(other, CPBackend) or other.width != self.width:
+        """The other's components, and new ones that are zero."""
+        if not isinstance(other, CPBackend) or not self._holds(other):
             return False
-        theirs, own, size = other.config, self.config, self.config.resolution
-        if theirs.density > own.density or theirs.color > own.color:
-            return False
+        size = self.config.resolution
         lines = resample_lines(self.lines, size)
         lines[0] = 0
-        for first, begin, count in ((0, 0, theirs.density), (own.density, theirs.density, theirs.color)):
-            lines[..., first : first + count] = resample_lines(other.lines[..., begin : begin + count], size)
+        for place, theirs in self._places(other):
+            lines[..., place] = resample_lines(other.lines[..., theirs], size)
         self.lines = nn.Parameter(lines)
-        self.basis.view(own.color, -1)[: theirs.color] = other.basis.view(theirs.color, -1)
-        self.offset.copy_(other.offset)
+        self._take_projection(other)
         return True
 
     def attach(self, optimiser: Adam | None) -> None:
         self._sink = optimiser.gradient(self.lines) if optimiser else None
-
-    def grow(self, fraction: float) -> bool:
-        size = resolution_at(fraction, self.config.start, self.config.resolution)
-        if size <= self.lines.shape[1]:
-            return False
-        self.attach(None)
-        self.lines = nn.Parameter(resample_lines(self.lines, size))
-        return True
-
-    def resize_like(self, shapes: Mapping[str, tuple[int, ...]]) -> None:
-        size = shapes.get("lines", self.lines.shape)[1:2]
-        if size and self.config.start <= size[0] <= self.config.resolution:
-            self.attach(None)
-            self.lines = nn.Parameter(self.lines.new_zeros(3, size[0], self.lines.shape[2]))

@@ -9,36 +9,32 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from cuda_ext import Adam, ParameterGroup, line_lookup, mlp, triplane_lookup
+from cuda_ext import Adam, line_lookup, triplane_lookup
 
-from ..appearance import init_weights
 from ..lowrank import PlanesAndLines, factors_of
-from ..planes import resample_lines, resample_planes, resolution_at
+from ..planes import resample_lines, resample_planes
 from .base import Backend, Target
+from .factored import FactoredBackend, FactoredConfig
 
 _FINEST_FIT = 160  # vertices along an axis that a start in closed form looks at, at most
 _INITIAL = 0.1  # standard deviation of new factors: products start near zero, gradients do not
 
 
 @dataclass(frozen=True)
-class VMConfig:
+class VMConfig(FactoredConfig):
     """Components of each of the three pairs of plane and line, and their resolution at the start and end."""
 
     density: int = 8
     color: int = 16
     start: int = 64
     resolution: int = 160
-    appearance: int = 15
-
-    def __post_init__(self) -> None:
-        if min(self.density, self.color) < 1 or not 2 <= self.start <= self.resolution <= 4096:
-            raise ValueError("vm: density and color at least 1, 2 <= start <= resolution <= 4096")
 
 
-class VMBackend(Backend):
+class VMBackend(FactoredBackend):
     """Density is the sum of its components, colour features are linear in theirs (equations 7 and 8)."""
 
     Config = VMConfig
+    groups = 3
     PRESETS: ClassVar[Mapping[str, VMConfig]] = {
         "tiny": VMConfig(density=4, color=8, start=32, resolution=64),
         "small": VMConfig(),
@@ -46,19 +42,13 @@ class VMBackend(Backend):
     }
     taught_rate = 2.0
 
-    _density: Tensor
-
     def __init__(self, config: VMConfig) -> None:
         super().__init__()
         self.config, self.width = config, 1 + config.appearance
         channels, size = config.density + config.color, config.start
         self.planes = nn.Parameter(_INITIAL * torch.randn(3, size, size, channels))
         self.lines = nn.Parameter(_INITIAL * torch.randn(3, size, channels))
-        self.basis = nn.Parameter(init_weights((3 * config.color, config.appearance)))
-        self.offset = nn.Parameter(torch.zeros(self.width))
-        density = torch.zeros(3, config.density, self.width)
-        density[:, :, 0] = 1
-        self.register_buffer("_density", density, persistent=False)
+        self._add_projection()
         self._sinks: tuple[Tensor | None, Tensor | None] = (None, None)
 
     def features(self, u: Tensor) -> Tensor:
@@ -66,18 +56,10 @@ class VMBackend(Backend):
         plane = triplane_lookup(self.planes, u, self._sinks[0])
         line = line_lookup(self.lines, u, self._sinks[1])
         products = (plane * line).flatten(1)  # [N, 3 * (density + color)]
-        return mlp(products, self._weights(), (products.shape[1], self.width)) + self.offset
+        return self._projected(products)
 
-    def _weights(self) -> Tensor:
-        """One matrix that sums the density components into channel 0 and maps the others to appearance."""
-        color = self.basis.view(3, self.config.color, self.config.appearance)
-        return torch.cat([self._density, nn.functional.pad(color, (1, 0))], dim=1).reshape(-1)
-
-    def parameter_groups(self) -> list[ParameterGroup]:
-        return [
-            ParameterGroup([self.planes, self.lines], 2e-2, skip_untouched=True),
-            ParameterGroup([self.basis, self.offset], 5e-3),
-        ]
+    def factors(self) -> list[nn.Parameter]:
+        return [self.planes, self.lines]
 
     @torch.no_grad()
     def begin_from(self, target: Target, cells: Tensor) -> str:
@@ -99,19 +81,16 @@ class VMBackend(Backend):
 
     @torch.no_grad()
     def resample_from(self, other: Backend) -> bool:
-        """The other's components, and new ones that are zero; leaving any out would cost more than to fit anew."""
-        if not isinstance(other, VMBackend) or other.width != self.width:
+        """The other's components, and new ones that are zero."""
+        if not isinstance(other, VMBackend) or not self._holds(other):
             return False
-        theirs, own, size = other.config, self.config, self.config.resolution
-        if theirs.density > own.density or theirs.color > own.color:
-            return False
+        size = self.config.resolution
         planes, lines = resample_planes(self.planes, size), torch.zeros_like(resample_lines(self.lines, size))
-        for first, begin, count in ((0, 0, theirs.density), (own.density, theirs.density, theirs.color)):
-            planes[..., first : first + count] = resample_planes(other.planes[..., begin : begin + count], size)
-            lines[..., first : first + count] = resample_lines(other.lines[..., begin : begin + count], size)
+        for place, theirs in self._places(other):
+            planes[..., place] = resample_planes(other.planes[..., theirs], size)
+            lines[..., place] = resample_lines(other.lines[..., theirs], size)
         self.planes, self.lines = nn.Parameter(planes), nn.Parameter(lines)
-        self.basis.view(3, own.color, -1)[:, : theirs.color] = other.basis.view(3, theirs.color, -1)
-        self.offset.copy_(other.offset)
+        self._take_projection(other)
         return True
 
     def attach(self, optimiser: Adam | None) -> None:
@@ -119,18 +98,6 @@ class VMBackend(Backend):
         if optimiser:
             self._sinks = optimiser.gradient(self.planes), optimiser.gradient(self.lines)
 
-    def grow(self, fraction: float) -> bool:
-        size = resolution_at(fraction, self.config.start, self.config.resolution)
-        if size <= self.lines.shape[1]:
-            return False
-        self.attach(None)
+    def _resample(self, size: int) -> None:
         self.planes = nn.Parameter(resample_planes(self.planes, size))
-        self.lines = nn.Parameter(resample_lines(self.lines, size))
-        return True
-
-    def resize_like(self, shapes: Mapping[str, tuple[int, ...]]) -> None:
-        size = shapes.get("lines", self.lines.shape)[1:2]
-        if size and self.config.start <= size[0] <= self.config.resolution:
-            self.attach(None)
-            self.planes = nn.Parameter(self.planes.new_zeros(3, size[0], size[0], self.planes.shape[3]))
-            self.lines = nn.Parameter(self.lines.new_zeros(3, size[0], self.lines.shape[2]))
+        super()._resample(size)
