@@ -1,0 +1,1 @@
+"""The web page: server, pages and browser components."""
