@@ -31,7 +31,7 @@ FIGURES, GALLERY, RECORD = "figures.json", "gallery.png", "run.json"
 
 @dataclass(frozen=True)
 class ChainSettings:
-    """Sizes by preset, block crops, seed and device; processes for preparing; blocks to judge by."""
+    """Sizes by preset, block crops, seed and device; processes for preparing; blocks to judge by; bf16 to train in."""
 
     crop: CropSettings
     preset: str = "tiny"
@@ -39,6 +39,7 @@ class ChainSettings:
     device: str = "cpu"
     processes: int = 1
     count: int = 200
+    bfloat16: bool = False
 
 
 def train_chain(
@@ -81,7 +82,7 @@ def _stages(
         write_json(out / RECORD, record.document(stage=name))
 
     preset = preset_named(settings.preset)
-    training = TrainSettings(settings.preset, seed=settings.seed, device=settings.device)
+    training = TrainSettings(settings.preset, seed=settings.seed, device=settings.device, bfloat16=settings.bfloat16)
     with record.phase("prepare"):
         cut = PrepareSettings(settings.crop, preset.data.crops, preset.data.held_out, settings.seed)
         yield from prepare_blocks(

@@ -1,4 +1,4 @@
-"""fieldscape scene train-all"""
+"""fieldscape scene train-all and pack"""
 
 from __future__ import annotations
 
@@ -13,8 +13,9 @@ from ..scene_sources import Procedural, Source, WorldName, check_one_source, cro
 
 
 def register(group: typer.Typer) -> None:
-    """Add the command to the group `scene`."""
+    """Add the commands to the group `scene`."""
     group.command("train-all")(train_all)
+    group.command("pack")(pack)
 
 
 def train_all(
@@ -28,6 +29,9 @@ def train_all(
     ] = None,
     count: Annotated[int, typer.Option(help="Blocks to generate and compare in the end.", min=2, max=10_000)] = 200,
     processes: Annotated[int | None, typer.Option(help="Processes; one for each core by default.", min=1)] = None,
+    bf16: Annotated[
+        bool, typer.Option("--bf16", help="Networks in bfloat16: faster on GPUs, and on CPUs with AVX512-BF16 or AMX.")
+    ] = False,
     seed: Seed = 0,
     device: Device = "auto",
     resume: Resume = False,
@@ -53,13 +57,39 @@ def train_all(
     sources = open_sources(source, procedural, world, chosen, seed)
     crop = crop_settings(sources[0], size, chosen.data.samples)
     workers = processes or len(os.sched_getaffinity(0))
-    settings = ChainSettings(crop, preset, seed, pick_device(device), workers, count)
+    settings = ChainSettings(crop, preset, seed, pick_device(device), workers, count, bf16)
     if force:
         clear_chain(folder)
     record = console.run(train_chain(sources, settings, folder))
     for line in _lines(record):
         console.say(line)
     console.finish(record)
+
+
+def pack(
+    model: Annotated[str, typer.Argument(help="Run folder of scene train-diffusion, or a model folder.")],
+    out: Annotated[str, typer.Option(help="Folder to make; its name is the model's.")],
+    figures: Annotated[
+        str | None, typer.Option(metavar="FILE.json", help="What scene evaluate --json or train-all said of it.")
+    ] = None,
+    data: Annotated[str | None, typer.Option(help="What it was trained on, for the card.")] = None,
+    licence: Annotated[str, typer.Option(help="Licence of the weights, for the card.")] = "",
+    force: Force = False,
+    json_to: JsonTo = None,
+) -> None:
+    """Write a model as a folder to be shared: half precision, with a card of its data, figures and limits."""
+    console = Console(json_to)
+    from scenegen.shipped import find_model
+
+    from ..outputs import check_apart, check_folder
+    from ..scene_pack import UNKNOWN, pack_model, read_figures
+
+    folder, source = check_folder(out, force), find_model(model)
+    check_apart(folder, source)
+    found = read_figures(figures) if figures else {}
+    document = pack_model(source, folder, found, data or UNKNOWN, licence)
+    console.say(f"{document['parameters'] / 1e6:.1f} million parameters, {document['bytes'] / 1e6:.1f} MB; wrote {out}")
+    console.finish(document)
 
 
 def _lines(record: dict[str, Any]) -> list[str]:
