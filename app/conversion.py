@@ -68,8 +68,15 @@ def convert(
     """
     known = teacher if isinstance(teacher, Teacher) else teacher_of(teacher)
     plan = plan_conversion(known, settings, company)
+    return (yield from carry_out(plan, out, force=force, resume=resume))
+
+
+def carry_out(
+    plan: Plan, out: Path, *, force: bool = False, resume: bool = False
+) -> Generator[Progress, None, tuple[dict[str, Any], Comparison]]:
+    """As `convert`, for a plan at hand: its student can be looked at between two reports."""
     if resume:
-        plan = replace(plan, settings=settings_to_resume(settings, plan.identity, out))
+        plan = replace(plan, settings=settings_to_resume(plan.settings, plan.identity, out))
     with RunFolder(state_folder(out), resume=resume, force=force) as folder:
         found = yield from _Conversion(plan, folder, out, resume).go()
     remove_state(folder.path)
@@ -94,7 +101,7 @@ class _Conversion:
         plan = self.plan
         self.folder.write_record(self.record.document(parameters=self.student.parameter_count))
         with self.record.phase("distance"):
-            target, surface = yield from with_distances(plan.teacher, self.student.kind, plan.settings.preset)
+            target, direct = yield from with_distances(plan.teacher, self.student.kind, plan.settings.preset)
         if self.saved is None or self.saved.stage == DISTIL:
             yield from self._distil(target)
         yield from self._finetune()
@@ -103,9 +110,10 @@ class _Conversion:
         with self.record.phase("compare"):
             comparison = yield from compare_volumes(plan.teacher.volume, self.student, places)
         path = self._store(comparison)
-        if surface is not None:
+        surface = None
+        if direct is not None:
             with self.record.phase("meshes"):
-                surface |= yield from surface_error(target, self.student)
+                surface = yield from surface_error(direct, self.student)
         baseline = None
         if plan.company.baseline:
             with self.record.phase("baseline"):

@@ -139,8 +139,8 @@ def _surface(document: dict[str, Any]) -> str:
     return report.section(
         "Surface",
         report.table(["", ""], rows),
-        text="The distances taught are those to the teacher's surface as cameras see it; meshes at resolution "
-        f"{surface['resolution']}.",
+        text="The distances taught are those to the teacher's surface as cameras see it, which is its own mesh here; "
+        f"both meshes at resolution {surface['resolution']}.",
     )
 
 

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Generator
+from dataclasses import dataclass
 from typing import Any
 
 from fields.errors import UserError
 from fields.field import Field
-from fields.mesh import extract_mesh_steps
+from fields.mesh import Mesh
 from fields.progress import Progress
 from fields.volume import Volume
 
 from .meshing import MeshOptions, surface_steps
 from .teachers import Teacher
 
-_RESOLUTION = 128
 _LATTICE, _FINE = {"tiny": 64, "small": 192}, 256  # cells of taught distances, no finer than the student is
 _SAMPLES = 30_000
 
@@ -36,10 +36,19 @@ def check_kind(teacher: Teacher, kind: str) -> None:
         )
 
 
+@dataclass(frozen=True)
+class DirectSurface:
+    """A radiance teacher's own surface, as the `mesh` command extracts it: what its distances are measured to."""
+
+    mesh: Mesh
+    resolution: int  # cells along the longest side
+    open_edges: int
+
+
 def with_distances(
     teacher: Teacher, kind: str, preset: str
-) -> Generator[Progress, None, tuple[Volume, dict[str, Any] | None]]:
-    """The volume that teaches a student of `kind`, and what is to be told about its surface.
+) -> Generator[Progress, None, tuple[Volume, DirectSurface | None]]:
+    """The volume that teaches a student of `kind`, and the surface it was made from.
 
     A density field has no distances to teach: the surface that cameras see is extracted first, and the distances
     to that are taught.
@@ -51,29 +60,27 @@ def with_distances(
     cells = _LATTICE.get(preset, _FINE)
     surface, _ = yield from surface_steps(teacher.volume, MeshOptions(cells), teacher.notes)
     volume, found = yield from distance_volume(teacher.volume, cells, surface=surface)
-    return volume, {"direct_watertight": found.watertight, "open_edges": found.open_edges}
+    return volume, DirectSurface(surface, cells, found.open_edges)
 
 
-def surface_error(target: Volume, student: Field) -> Generator[Progress, None, dict[str, Any]]:
-    """Chamfer distance (a share of the diagonal) of the student's mesh from that of the distances taught."""
+def surface_error(direct: DirectSurface, student: Field) -> Generator[Progress, None, dict[str, Any]]:
+    """Chamfer distance (a share of the diagonal) of the student's mesh from its teacher's own, both extracted alike."""
     from data.mesh_metrics import compare_meshes
 
-    direct = yield from _surface(target)
-    taught = yield from _surface(student)
-    found = compare_meshes(taught, direct, samples=_SAMPLES)
+    mesh, _ = yield from surface_steps(student, MeshOptions(direct.resolution), {})
+    found = compare_meshes(_loaded(mesh), _loaded(direct.mesh), samples=_SAMPLES)
     return {
         "chamfer": found["chamfer"],
         "fscore": found["fscore"],
         "watertight": bool(found["watertight"]),
-        "resolution": _RESOLUTION,
+        "direct_watertight": direct.mesh.is_watertight(),
+        "open_edges": direct.open_edges,
+        "resolution": direct.resolution,
     }
 
 
-def _surface(volume: Volume) -> Generator[Progress, None, Any]:
-    """Where the distance is zero, as a `trimesh.Trimesh`."""
+def _loaded(mesh: Mesh) -> Any:
+    """As a `trimesh.Trimesh`."""
     import trimesh
 
-    mesh = yield from extract_mesh_steps(
-        volume.evaluate_geometry, volume.space.bounds, _RESOLUTION, level=0.0, inside="negative"
-    )
     return trimesh.Trimesh(mesh.vertices, mesh.faces, process=False)

@@ -49,9 +49,17 @@ class DistancePool:
 
     def sample(self, count: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         """Positions [count, 3] and their distances [count], drawn with replacement."""
+        return self.take(self.draw(count, generator))
+
+    def draw(self, count: int, generator: torch.Generator) -> Tensor:
+        """Rows [count] of the pool, with replacement."""
+        return torch.randint(len(self._points[0]), (count,), generator=generator)
+
+    def take(self, rows: Tensor) -> tuple[Tensor, Tensor]:
+        """Positions [N, 3] and their distances [N] of rows [N] of the pool."""
         x, distance = self._points
-        index = torch.randint(len(x), (count,), generator=generator).to(x.device)
-        return x[index], distance[index]
+        rows = rows.to(x.device)
+        return x[rows], distance[rows]
 
     def refresh(self, count: int, generator: torch.Generator) -> None:
         """Replace `count` points, chosen at random, by new ones."""

@@ -14,8 +14,12 @@ def sdf_loss(field: Volume, x: Tensor, sdf: Tensor, tolerance: float) -> Tensor:
 
     |f - d| / (|d| + tolerance * extent): a surface is where distances are small, so errors count most there.
     """
-    error = (field.sdf(x) - sdf).abs() / (sdf.abs() + tolerance * field.space.extent)
-    return error.mean()
+    return relative_error(field, x, sdf, tolerance).mean()
+
+
+def relative_error(field: Volume, x: Tensor, sdf: Tensor, tolerance: float) -> Tensor:
+    """What `sdf_loss` is the mean of, [N]."""
+    return (field.sdf(x) - sdf).abs() / (sdf.abs() + tolerance * field.space.extent)
 
 
 def eikonal_loss(field: Volume, x: Tensor, reach: float) -> Tensor:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Generator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 import trimesh
@@ -20,12 +23,15 @@ from app.conversion_document import warnings_of
 from app.conversion_plan import Company, plan_conversion
 from app.conversion_state import ConvertSettings, Curve, state_folder
 from app.library import open_field
+from app.meshing import MeshOptions, surface_steps
 from app.sizing import fitting_settings, largest_bytes
 from app.source import open_source
+from app.surfaces import DirectSurface, surface_error
 from app.teachers import teacher_of
 from fields.backends import BACKENDS, with_settings
 from fields.checkpoint import load_tensors, read_header
 from fields.errors import UserError
+from fields.field import Field
 from fields.progress import Progress
 from fields.space import Space
 
@@ -40,8 +46,16 @@ MORE_KEYS = {
 def few_small_views(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(app.comparison, "_VIEWS", 2)
     monkeypatch.setattr(app.comparison, "_SIDE", 20)
-    monkeypatch.setattr(app.surfaces, "_RESOLUTION", 24)
     monkeypatch.setitem(app.surfaces._LATTICE, "tiny", 24)
+
+
+def exhaust(steps: Generator[Progress, None, Any]) -> Any:
+    """A generator's return value."""
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            return end.value
 
 
 def converted(tmp_path: Path, *words: object, to: str = "mlp", steps: int = 16) -> Any:
@@ -140,6 +154,17 @@ def test_density_becomes_distance_with_a_report_of_its_surface(tmp_path: Path) -
     assert found["student"]["kind"] == "sdf"
     assert 0 <= found["surface"]["chamfer"] < 0.2 and {"watertight", "direct_watertight"} <= found["surface"].keys()
     assert found["seconds"]["distance"] > 0
+
+
+def test_surface_error_is_measured_to_the_teachers_own_mesh() -> None:
+    student = Field.create("hash", SPACE, "sdf", preset="tiny")  # a new distance field is a ball
+    wider = exhaust(surface_steps(student, MeshOptions(24), {}))[0]
+    wider = replace(wider, vertices=1.2 * wider.vertices)
+    error = exhaust(surface_error(DirectSurface(wider, 24, 0), student))
+    radius = float(np.linalg.norm(wider.vertices, axis=1).mean()) / 1.2
+    diagonal = float(np.linalg.norm(np.ptp(wider.vertices, axis=0)))
+    assert error["chamfer"] == pytest.approx(0.2 * radius / diagonal, rel=0.1)
+    assert error["watertight"] and error["direct_watertight"] and error["resolution"] == 24
 
 
 def test_teacher_is_edited_first(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 
 import numpy as np
 import pytest
@@ -15,12 +16,14 @@ from data.distance import distance_volume, mesh_volume
 from data.mesh_metrics import compare_meshes
 from data.sdf_lattice import bake_distance
 from fields.budget import Budget
+from fields.distill import DistillOptions, DistillState, distill
 from fields.distill.distance import (
     DistanceOptions,
     distance_loss,
     distance_normals,
     distance_points,
     distance_pool,
+    hardest_points,
     slope_points,
     surface_points,
 )
@@ -163,6 +166,35 @@ def test_points_are_near_the_surface_and_everywhere(ball_teacher: Volume) -> Non
     assert 0.6 < (sdf.abs() < 0.08).float().mean() < 0.9 and sdf.max() > 0.6 and sdf.min() < -0.4
     again, _ = distance_points(ball_teacher, 4000, torch.Generator().manual_seed(0))
     assert torch.equal(x, again)
+
+
+def test_points_in_a_bubble_far_from_the_surface_are_hard(ball_teacher: Volume) -> None:
+    def in_bubble(x: Tensor) -> Tensor:
+        return (x - BOUNDS[1] * 0.8).norm(dim=1) < 0.15
+
+    def bubbled(x: Tensor) -> Tensor:
+        return torch.where(in_bubble(x), -0.02, ball_sdf(x))
+
+    student = FunctionVolume(ball_teacher.space, "sdf", bubbled, lambda x, d: torch.zeros_like(x))
+    pool, generator = distance_pool(ball_teacher, 1 << 14), torch.Generator().manual_seed(1)
+    some = in_bubble(pool.sample(1 << 14, generator)[0]).float().mean()
+    hard = in_bubble(pool.take(hardest_points(student, pool, generator))[0]).float().mean()
+    assert 0 < some < 0.02 and hard > 12 * some
+
+
+def test_resumed_teaching_draws_the_same_hard_points(ball_teacher: Volume, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("fields.distill.run.distance_pool", partial(distance_pool, size=1 << 14))
+    students = [Field.create("triplane", ball_teacher.space, "sdf", preset="tiny") for _ in range(3)]
+    options, budget = DistillOptions(), Budget(steps=176)
+    run(distill(ball_teacher, students[0], budget, options=options))
+    state = DistillState(ball_teacher, students[1], options)
+    for report in distill(ball_teacher, students[1], budget, options=options, state=state):
+        if report.step == 144:
+            break
+    assert len(state.hard_points)
+    state = DistillState.restore(ball_teacher, students[2], options, state.tensors())
+    run(distill(ball_teacher, students[2], budget, options=options, state=state))
+    assert all(torch.equal(a, b) for a, b in zip(students[0].parameters(), students[2].parameters(), strict=True))
 
 
 def test_volume_without_surface_gives_uniform_points() -> None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import copy
 import math
 
 import pytest
 import torch
 
+from cuda_ext.mlp import split_weights
 from data.procedural import make_capture
 from fields.budget import Budget
 from fields.distill import DistillOptions, DistillState, cameras_around, distill
@@ -123,6 +125,24 @@ def test_unlike_features_are_compared_through_an_adapter(teacher: Field, capture
     reports = list(distill(other, student, Budget(steps=32), state=state))
     assert state.adapter is not None and state.adapter.out_features == 27
     assert math.isfinite(reports[-1].loss)
+
+
+@torch.no_grad()
+def with_larger_features(field: Field, factor: float) -> Field:
+    """The same field: its appearance network takes back what its features are larger by."""
+    found = copy.deepcopy(field)
+    split_weights(found.backend.weights, found.backend.widths)[-1][:, 1:] *= factor
+    split_weights(found.appearance.weights, found.appearance.widths)[0][: found.backend.width - 1] /= factor
+    return found
+
+
+def test_size_of_a_teachers_features_is_no_matter(teacher: Field, capture: Capture) -> None:
+    found = []
+    for factor in (1.0, 8.0):
+        student = new_field(capture, "sparse")
+        run(with_larger_features(teacher, factor), student, 160, cameras=capture.train.cameras)
+        found.append(closeness(teacher, student, capture))
+    assert found[1] > found[0] - 0.1
 
 
 @pytest.mark.parametrize("options", [{"active": ("views",)}, {"levels": ()}, {"levels": ("pixels", "features")}])

@@ -10,10 +10,11 @@ from torch.nn.functional import normalize
 
 from ..distance_pool import POOL, DistancePool, SurfacePoints, near_and_uniform
 from ..sdf_gradient import sdf_gradient
-from ..sdf_loss import eikonal_loss, normal_loss, sdf_loss
+from ..sdf_loss import eikonal_loss, normal_loss, relative_error, sdf_loss
 from ..volume import Volume
 
 _STRIDES = 3  # towards the surface, of points drawn in the cells around it
+_LOOKED_AT, _HARD, _CHUNK = 1 << 16, 16, 1 << 14  # points looked at for hard ones, and one in how many is
 _ARRIVED = 0.5  # marching steps from the surface
 
 
@@ -76,6 +77,20 @@ def distance_points(teacher: Volume, count: int, generator: torch.Generator) -> 
 def distance_pool(teacher: Volume, size: int = POOL, seed: int = 0) -> DistancePool:
     """Many `distance_points`, made once: the source of a distillation or of `fields.fit_sdf`."""
     return DistancePool(_surface_of(teacher), teacher.evaluate_geometry, _box(teacher), size, seed)
+
+
+@torch.no_grad()
+def hardest_points(student: Volume, pool: DistancePool, generator: torch.Generator) -> Tensor:
+    """Rows of the pool, of some drawn at random, where the student's distances are most wrong.
+
+    A bubble far from the surface takes up so little of the box that few points would ever be drawn in it.
+    """
+    rows = pool.draw(_LOOKED_AT, generator)
+    errors = []
+    for part in rows.split(_CHUNK):
+        x, sdf = pool.take(part)
+        errors.append(relative_error(student, x, sdf, DistanceOptions.tolerance))
+    return rows[torch.cat(errors).topk(_LOOKED_AT // _HARD).indices.cpu()]
 
 
 @torch.no_grad()

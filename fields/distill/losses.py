@@ -17,6 +17,7 @@ from ..volume import Volume
 # Opacity of one marching step: below the first it cannot be seen, beyond the second it hides everything.
 FAINT_STEP, SOLID_STEP = 1e-4, 0.98
 FOG = 0.01  # opacity, at most, of a path as long as the box through space that should be empty
+_LEAST_SPREAD = 1e-4  # variance below which features are as good as constant
 _UNSEEN_SHARE = 0.1  # weight of a sample that no light leaves, beside the mean of those that are seen
 
 
@@ -57,6 +58,11 @@ def seen_share(weights: Tensor) -> Tensor:
     PVD-AL keeps the heaviest 30 % of samples; this keeps all, the rest faintly, so that none drifts.
     """
     return weights + _UNSEEN_SHARE * weights.mean()
+
+
+def spread(wanted: Tensor) -> Tensor:
+    """Standard deviation of features [N, A] over N, in the mean of A, 0-dim: what their errors are measured by."""
+    return wanted.var(dim=0, correction=0).mean().clamp_min(_LEAST_SPREAD).sqrt()
 
 
 def fog_loss(log_density: Tensor, empty: float) -> Tensor:

@@ -19,13 +19,14 @@ from ..field import Field
 from ..progress import Progress
 from ..render import pixel_loss, render_samples
 from ..volume import Volume
-from .distance import distance_loss, distance_pool
+from .distance import distance_loss, distance_pool, hardest_points
 from .losses import (
     clamped_difference,
     empty_log_density,
     fog_loss,
     log_density,
     seen_share,
+    spread,
     visible_range,
     weighted,
 )
@@ -40,7 +41,8 @@ _MAX_RAYS = 1 << 14
 # Of the samples that a step of a fit takes: those of rays here; points in the volume, as rays never see what lies
 # behind a surface; in empty cells; and those whose values are still compared while pixels are.
 _RAYS, _VOLUME, _EMPTY, _VALUES = 3 / 8, 1 / 8, 1 / 32, 3 / 16
-_DISTANCES, _RAYS_BESIDE = 3 / 4, 1 / 4  # where distances are taught, rays are for colours only
+# Where distances are taught, rays are for colours only; and how many distances are looked at again.
+_DISTANCES, _RAYS_BESIDE, _AGAIN = 3 / 4, 1 / 4, 3 / 32
 _FOG_WEIGHT = 0.01
 
 
@@ -84,7 +86,7 @@ def distill(
         if student.backend.grow(fraction):
             state.renew_optimiser(state.guard.rate)
         if state.step % _REFRESH_STEPS == 0 and state.step > 0:
-            state.source.refresh()
+            job.look_for_hard()
         with quiet_torch(unless=student.wide or teacher.wide):
             job.step(decayed_rate(fraction))
         state.schedule.follow(fraction, state.loss)
@@ -130,11 +132,18 @@ class _Distillation:
         teacher.occupancy.find_walls(teacher, torch.Generator().manual_seed(options.seed))
         self.points = VolumePoints(teacher, state.generator)
         self.distances = distance_pool(teacher, seed=options.seed) if student.kind == "sdf" else None
+        self._taught_rate = student.backend.taught_rate if student.kind == "density" else 1.0
         self.range = visible_range(student.space)
         self.empty = empty_log_density(student.space)
 
     def _count(self, share: float) -> int:
         return int(share * self.student.backend.step_samples)
+
+    def look_for_hard(self) -> None:
+        """Where more of the rays and points to come are drawn."""
+        self.state.source.refresh()
+        if self.distances and "points" in self.options.active:
+            self.state.hard_points = hardest_points(self.student, self.distances, self.state.generator)
 
     def step(self, rate: float) -> None:
         state, generator = self.state, self.state.generator
@@ -155,7 +164,7 @@ class _Distillation:
             loss = loss + level.pixels * self._pixel_loss(said, behind, plain)
         loss.backward()  # no penalty of the backend's own: the teacher says what is smooth, everywhere
         if state.guard.admits(state.step, state.optimiser.collect()):
-            state.optimiser.step(rate * self.student.backend.taught_rate * state.guard.rate)
+            state.optimiser.step(rate * self._taught_rate * state.guard.rate)
         state.loss = float(loss.detach())
 
     def _pixel_loss(self, said: Lesson, behind: Tensor, plain: int) -> Tensor:
@@ -192,12 +201,14 @@ class _Distillation:
         return loss
 
     def _feature_loss(self, features: Tensor, wanted: Tensor, share: Tensor | None) -> Tensor:
-        appearance = features[:, 1:]
+        """The share of the teacher's variance that is missed: some teachers' features are ten times as large."""
+        appearance, wanted = features[:, 1:], wanted[:, 1:]
+        unit = spread(wanted)
         if self.state.adapter is not None:
-            appearance = self.state.adapter(appearance)
+            appearance = unit * self.state.adapter(appearance)
         elif not self.state.shared:
             return features.new_zeros(())
-        return weighted((appearance - wanted[:, 1:]).square().mean(dim=1), share)
+        return weighted(((appearance - wanted) / unit).square().mean(dim=1), share)
 
     def _geometry_loss(self, features: Tensor, x: Tensor, wanted: Tensor, share: Tensor | None) -> Tensor:
         """Difference of the student's log-density from `wanted` [N]; distances are compared elsewhere."""
@@ -208,9 +219,14 @@ class _Distillation:
         return weighted(difference.square(), share)
 
     def _distance_loss(self) -> Tensor:
-        """Distances near the surface and all over the box."""
+        """Distances near the surface and all over the box, some of them where they were most wrong."""
         assert self.distances is not None
-        x, sdf = self.distances.sample(self._count(_DISTANCES), self.state.generator)
+        hard, generator = self.state.hard_points, self.state.generator
+        again = self._count(_AGAIN) if len(hard) else 0
+        rows = self.distances.draw(self._count(_DISTANCES) - again, generator)
+        if again:
+            rows = torch.cat([rows, hard[torch.randint(len(hard), (again,), generator=generator)]])
+        x, sdf = self.distances.take(rows)
         return distance_loss(self.student, x.to(self.student.device), sdf.to(self.student.device))
 
     def _volume_loss(self) -> Tensor:

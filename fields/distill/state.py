@@ -32,6 +32,7 @@ class DistillState:
         self.seconds: dict[str, float] = {"start": 0.0, **dict.fromkeys(options.levels, 0.0)}
         self.shared = False  # features of the two can be compared as they are
         self.adapter: nn.Linear | None = None
+        self.hard_points = torch.zeros(0, dtype=torch.int64)  # rows of a pool of distances
         self.renew_optimiser()
 
     def renew_optimiser(self, rate: float = 1.0) -> None:
@@ -60,6 +61,7 @@ class DistillState:
             "seconds": torch.tensor(list(self.seconds.values()), dtype=torch.float64),
             "generator": self.generator.get_state(),
             "start_method": method,
+            "hard_points": self.hard_points,
         }
         for prefix, part in (
             ("field", self.student.state_dict()),
@@ -92,6 +94,7 @@ class DistillState:
         state.source.load(part("source"))
         state.schedule.load(part("schedule"))
         state.generator.set_state(tensors["generator"])
+        state.hard_points = tensors["hard_points"]
         state.start_method = bytes(tensors["start_method"].tolist()).decode().strip()
         state.seconds = dict(zip(state.seconds, tensors["seconds"].tolist(), strict=True))
         step, state.elapsed, rays, state.loss, state.psnr, state.guard.rate, shared = tensors["numbers"].tolist()
