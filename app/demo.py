@@ -1,4 +1,4 @@
-"""The main job from photos to mesh on built-in data: nothing to download, and it ends by itself."""
+"""The main jobs on built-in data, photos to mesh and plan to world: nothing to download, and it ends by itself."""
 
 from __future__ import annotations
 
@@ -23,6 +23,7 @@ from .console import finite
 from .conversion import convert
 from .conversion_plan import Company
 from .conversion_state import ConvertSettings
+from .demo_world import grow_world
 from .evaluation import against_photos
 from .fitting import FitSettings, fit_run
 from .hardware import hardware, peak_memory, versions
@@ -49,6 +50,7 @@ class DemoSettings:
     test_views: int = 12
     frames: int = 36
     resolution: int = 160
+    blocks: tuple[int, int] = (4, 3)
     preset: str = "small"
     seed: int = 0
     device: str = "cpu"
@@ -66,7 +68,7 @@ class DemoResult:
 
 
 def demo(out: Path, settings: DemoSettings) -> Generator[Progress, None, DemoResult]:
-    """Photos → fit → another representation → evaluation → pictures → mesh, all below `out`."""
+    """Photos → fit → another representation → evaluation → pictures → mesh; plan → world; all below `out`."""
     job = _Demo(out, settings)
     capture = yield from job.timed("photos", job.photograph())
     fitted = yield from job.timed("fit", job.fit(capture))
@@ -75,6 +77,7 @@ def demo(out: Path, settings: DemoSettings) -> Generator[Progress, None, DemoRes
     scores = yield from job.timed("evaluate", job.evaluate((fitted, converted), capture))
     pictures = yield from job.timed("render", job.render(fitted, comparison, capture))
     mesh = yield from job.timed("mesh", job.mesh(fitted))
+    world = yield from job.timed("world", grow_world(out, settings.blocks, settings.seed, settings.device))
     found = finite(
         {
             "seconds": job.seconds,
@@ -82,6 +85,7 @@ def demo(out: Path, settings: DemoSettings) -> Generator[Progress, None, DemoRes
             "converted": scores[1],
             "conversion": document,
             "mesh": mesh,
+            "world": world,
             "hardware": hardware(settings.device),
             "versions": versions(),
             "peak_memory_bytes": peak_memory(),

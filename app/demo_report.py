@@ -36,6 +36,7 @@ def write_demo_report(out: Path, result: DemoResult) -> Path:
                 _cards(result),
                 _pictures(result),
                 _figures(result),
+                _world(out, result),
                 _times(result),
                 _files(out),
                 _next(out),
@@ -145,6 +146,21 @@ def _figures(result: DemoResult) -> str:
     )
 
 
+def _world(out: Path, result: DemoResult) -> str:
+    found = result.document["world"]
+    plan = report.figure(_data_uri(out / found["plan"]), "the painted plan", "floor plan")
+    view = report.figure(_data_uri(out / found["preview"]), "what grew under it, from above and from a corner", "flat")
+    text = (
+        f"{found['blocks']} blocks, {found['seconds_per_block']:.1f} seconds each, joined into one surface of "
+        f"{quantity(found['faces'])} faces by the model that comes with the program."
+    )
+    return report.section("A world from a floor plan", report.row([plan, view], "Plan and world"), text=text)
+
+
+def _data_uri(path: Path) -> str:
+    return report.data_uri(path.read_bytes(), "image/png")
+
+
 def _times(result: DemoResult) -> str:
     return report.section("Where the time went", report.bars(list(result.document["seconds"].items()), "s"))
 
@@ -156,6 +172,9 @@ def _files(out: Path) -> str:
         "converted.safetensors": "the converted field",
         "orbit": "frames of the turntable",
         "scene.glb": "the mesh, with colours",
+        "plan.png": "the painted floor plan",
+        "world": "the scene generated under it, to extend and to change",
+        "world.glb": "its surface in metres, a material for each class",
         "demo.json": "all figures",
     }
     rows = [[name, what, report.size_text(_bytes(out / name))] for name, what in about.items()]
@@ -190,6 +209,11 @@ def _next(out: Path) -> str:
                     "A finer mesh",
                     f"fieldscape mesh {out / 'fit'} --out fine.glb --resolution 320 --keep-largest",
                 ),
+                (
+                    "Let the world grow",
+                    f"fieldscape scene extend {out / 'world'} --toward +x2",
+                ),
+                ("Everything by mouse", "fieldscape app"),
                 ("What this machine can do", "fieldscape doctor"),
             ]
         ),

@@ -16,6 +16,7 @@ from fields.progress import Progress
 from scenegen.blocks import BlockFrame
 from scenegen.evaluate import Networks
 from scenegen.pictures import save_sheet
+from scenegen.sampling import decode_latents
 from scenegen.world.alternatives import independent, synchronised
 from scenegen.world.composed import composed
 from scenegen.world.export import surface_of
@@ -34,6 +35,7 @@ RESAMPLES = (1, 2, 3, 5)
 CELLS = 64  # of a block's side, where surfaces are compared
 
 Latents = Mapping[Index, Tensor]
+Planes = Mapping[Index, Tensor]
 
 
 @dataclass(frozen=True)
@@ -64,16 +66,21 @@ class Ways:
         made = make(self.networks.denoiser, plans, self.blocks, self.head.seed, self.head.options)
         return dict(zip(self.blocks, made, strict=True))
 
-    def extrapolated(self, resamples: int) -> Generator[Progress, None, Latents]:
-        """Blocks made wave by wave, as scenes are."""
+    def decoded(self, latents: Latents) -> Planes:
+        """Planes as they come out of the VAE."""
+        return {index: decode_latents(self.networks.vae, one[None])[0] for index, one in latents.items()}
+
+    def extrapolated(self, resamples: int) -> Generator[Progress, None, tuple[Planes, Planes]]:
+        """Blocks made wave by wave, as scenes are: as decoded, and settled."""
         jump = self.head.options.jump if resamples > 1 else 1
         options = replace(self.head.options, resamples=resamples, jump=jump)
         with tempfile.TemporaryDirectory(prefix="fieldscape-") as folder:
             scene = create_scene(folder, replace(self.head, options=options), encode_ground(self.plan.grounds[0]))
             yield from generate(scene, self.plan, self.labour)
-            return {index: scene.latent(index) for index in self.blocks}
+            latents = {index: scene.latent(index) for index in self.blocks}
+            return self.decoded(latents), {index: scene.planes(index) for index in self.blocks}
 
-    def outward(self) -> Generator[Progress, None, Latents]:
+    def outward(self) -> Generator[Progress, None, Planes]:
         """Blocks made ring by ring around the middle one, each ring knowing those before: where drift would show."""
         with tempfile.TemporaryDirectory(prefix="fieldscape-") as folder:
             scene = create_scene(folder, self.head, encode_ground(self.plan.grounds[0]))
@@ -83,7 +90,7 @@ class Ways:
             yield from generate(scene, self.plan, self.labour)
             for ring in rings[1:]:
                 yield from extend(scene, self.plan, self.labour, blocks=ring)
-            return {index: scene.latent(index) for index in self.blocks}
+            return {index: scene.planes(index) for index in self.blocks}
 
 
 def seam_run(
@@ -100,16 +107,20 @@ def seam_run(
     plan = composed(head.world, head.frame, options.size, options.seed, head.classes)
     ways = Ways(head, plan, plan.covering(head.frame), Labour(str(model), device), networks)
     rows, pictures = [], []
-    for name in ("independent", "synchronised", *RESAMPLES):
-        made = ways.yardstick(name) if isinstance(name, str) else (yield from ways.extrapolated(name))
-        surface = surface_of(_Blocks(head.frame, made), networks, options.cells)
+    made: dict[str, Planes] = {}
+    for name in ("independent", "synchronised"):
+        made[name] = ways.decoded(ways.yardstick(name))
+    for resamples in RESAMPLES:
+        name = f"resamples {resamples}"
+        made[name], made[f"{name}, settled"] = yield from ways.extrapolated(resamples)
+    for name, planes in made.items():
+        surface = surface_of(_Blocks(head.frame, planes), networks.decoder, options.cells)
         found = yield from seam_report(surface, plan)
-        label = name if isinstance(name, str) else f"resamples {name}"
-        rows.append({"name": label, **found["seams"], "blended": found["blended"], "mesh": found["mesh"]})
+        rows.append({"name": name, **found["seams"], "blended": found["blended"], "mesh": found["mesh"]})
         pictures.append(_square(gap_picture(surface)))
     grown = yield from ways.outward()
     start = rings_of(ways.blocks)[0]
-    drift = yield from seam_report(surface_of(_Blocks(head.frame, grown), networks, options.cells), plan, start)
+    drift = yield from seam_report(surface_of(_Blocks(head.frame, grown), networks.decoder, options.cells), plan, start)
     if sheet is not None:
         save_sheet([pictures], sheet)
     return {"size": list(options.size), "rows": rows, "rings": drift["rings"]}
@@ -127,16 +138,16 @@ def rings_of(blocks: list[Index]) -> list[list[Index]]:
 
 @dataclass(frozen=True, eq=False)
 class _Blocks:
-    """Latents in memory, for surfaces."""
+    """Planes in memory, for surfaces."""
 
     frame: BlockFrame
-    latents: Latents
+    made: Planes
 
     def finished(self) -> set[Index]:
-        return set(self.latents)
+        return set(self.made)
 
-    def latent(self, index: Index) -> Tensor:
-        return self.latents[index]
+    def planes(self, index: Index) -> Tensor:
+        return self.made[index]
 
 
 def _square(picture: np.ndarray) -> np.ndarray:

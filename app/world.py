@@ -12,10 +12,8 @@ from fields.errors import UserError
 from fields.progress import Progress
 from fields.safeio import write_json
 from scenegen.decoder import TriplaneDecoder
-from scenegen.evaluate import Networks
 from scenegen.executors import Executor
 from scenegen.model_folder import load_model
-from scenegen.models import TriplaneVAE
 from scenegen.world.composed import beside
 from scenegen.world.export import mesh_scene, surface_of
 from scenegen.world.grow import Growth, extend, generate, redo
@@ -121,19 +119,19 @@ def undo_job(scene: SceneStore, model: Path | None) -> Job:
     action = scene.undo()
     (scene.folder / PREVIEW).unlink(missing_ok=True)
     if model is not None:
-        yield from draw_preview(scene, plan_of(scene), open_model(model))
+        yield from draw_preview(scene, plan_of(scene), open_decoder(model))
     return {"out": str(scene.folder), "undone": action.kind, "blocks": [list(index) for index in action.blocks],
             "left": len(scene.finished())}  # fmt: skip
 
 
-def mesh_job(scene: SceneStore, out: Path, model: Path, cells: int, device: str = "cpu") -> Job:
+def mesh_job(scene: SceneStore, out: Path, model: Path, cells: int) -> Job:
     """Write a scene's surface as a mesh file of `cells` cells along a block's side. Returns its figures.
 
     Raises:
         UserError: those of `scenegen.world.export.mesh_scene`.
     """
-    plan, networks = plan_of(scene), open_model(model, device)
-    made = yield from mesh_scene(surface_of(scene, networks, cells), plan, out)
+    plan = plan_of(scene)
+    made = yield from mesh_scene(surface_of(scene, open_decoder(model), cells), plan, out)
     return {"out": str(out), "blocks": len(scene.finished()), "pending": len(scene.pending()), "chunks": made.chunks,
             "vertices": made.vertices, "faces": made.faces, "bytes": out.stat().st_size,
             "peak_bytes": peak_memory()}  # fmt: skip
@@ -184,20 +182,19 @@ def check_touching(scene: SceneStore, new: set[Index]) -> None:
                         fix="check the plan's scale and origin, or generate another scene")  # fmt: skip
 
 
-def open_model(folder: Path, device: str = "cpu") -> Networks:
-    """What surfaces are made with: decoder and VAE.
+def open_decoder(folder: Path) -> TriplaneDecoder:
+    """What surfaces are made with.
 
     Raises:
         UserError: `E-CKPT-…`.
     """
-    vae = load_model(TriplaneVAE, folder, "vae", device)
-    return Networks(load_model(TriplaneDecoder, folder, "decoder"), vae, None)
+    return load_model(TriplaneDecoder, folder, "decoder")
 
 
-def draw_preview(scene: SceneStore, plan: Plan, networks: Networks) -> Generator[Progress, None, None]:
+def draw_preview(scene: SceneStore, plan: Plan, decoder: TriplaneDecoder) -> Generator[Progress, None, None]:
     """Draw the finished blocks from above and in perspective to SCENE/preview.png."""
     if scene.finished():
-        yield from save_preview(surface_of(scene, networks, PREVIEW_CELLS), plan, scene.folder / PREVIEW)
+        yield from save_preview(surface_of(scene, decoder, PREVIEW_CELLS), plan, scene.folder / PREVIEW)
 
 
 class _Run:
@@ -205,7 +202,7 @@ class _Run:
 
     def __init__(self, scene: SceneStore, plan: Plan, means: Means) -> None:
         self.scene, self.plan, self.means = scene, plan, means
-        self.networks = open_model(means.model, means.device) if means.previews else None
+        self.decoder = open_decoder(means.model) if means.previews else None
         self.made, self.drawn = 0, (scene.folder / PREVIEW).exists()
 
     def go(self, growth: Growth, command: str) -> Job:
@@ -236,8 +233,8 @@ class _Run:
                 yield from self._pictured(record)
 
     def _pictured(self, record: Record) -> Generator[Progress, None, None]:
-        if self.networks is not None:
-            yield from _timed(draw_preview(self.scene, self.plan, self.networks), record, "preview")
+        if self.decoder is not None:
+            yield from _timed(draw_preview(self.scene, self.plan, self.decoder), record, "preview")
         self.drawn = True
 
     def _write(self, record: Record, status: str) -> dict[str, Any]:

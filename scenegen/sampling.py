@@ -27,8 +27,8 @@ class SamplingOptions:
     """
 
     sampler: str = "ddim"
-    steps: int = 50
-    guidance: float = 1.0
+    steps: int = 20
+    guidance: float = 2.0
     prediction: str = "sample"
     batch: int = 16
 

@@ -55,7 +55,7 @@ def test_commands_train_judge_and_pack(small: None, tmp_path: Path) -> None:
     outcome = run(*words, "--json")
     assert outcome.code == 0, outcome.err
     assert {entry.name for entry in out.iterdir()} >= {BLOCKS, PLANES, VAE, DIFFUSION, FIGURES, GALLERY, RECORD}
-    assert outcome.json["metrics"]["generation"]["blocks"] == 3
+    assert outcome.json["metrics"]["generation"]["blocks"] == 2
     again = run(*words)
     assert again.code == 2 and "E-USAGE-EXISTS" in again.err
     pack = ("scene", "pack", str(out / DIFFUSION), "--out", str(packed), "--data", "four flats", "--licence", "CC0")

@@ -345,7 +345,7 @@ def test_seam_report_compares_ways_of_making_the_same_blocks(tmp_path: Path) -> 
     networks, _ = open_networks(floor_model(), "cpu")
     options = SeamOptions((2, 2), grow=GrowOptions(steps=2, jump=1), cells=16)
     found = finished(seam_run(floor_model(), networks, options, tmp_path / "seams.png"))
-    names = ["independent", "synchronised", *(f"resamples {n}" for n in (1, 2, 3, 5))]
+    names = ["independent", "synchronised", *(f"resamples {n}{way}" for n in (1, 2, 3, 5) for way in ("", ", settled"))]
     assert [row["name"] for row in found["rows"]] == names and found["size"] == [2, 2]
     assert {"gap_mm", "sign_iou", "normal_deg", "chamfer_mm", "blended", "mesh"} <= found["rows"][0].keys()
     assert all(row["mesh"]["open_edges"] == 0 for row in found["rows"])

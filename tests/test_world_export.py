@@ -19,7 +19,6 @@ from fields.errors import UserError
 from fields.glb import linear_from_srgb
 from fields.mesh_types import Mesh
 from scenegen.decoder import TriplaneDecoder
-from scenegen.evaluate import Networks
 from scenegen.sampling import finished
 from scenegen.world.export import MeshedScene, mesh_scene, painted_chunks, surface_of, welded_mesh
 from scenegen.world.neighbours import Index
@@ -184,27 +183,18 @@ def test_the_nearest_face_is_seen_and_back_faces_are_not() -> None:
     assert (middle > 240).all()
 
 
-def test_stored_latents_are_decoded_once_for_each_block() -> None:
+def test_stored_planes_are_read_once_for_each_block() -> None:
     class Store:
         frame = FormulaBlocks(ground).frame
 
         def finished(self) -> set[Index]:
             return {(0, 0), (1, 0)}
 
-        def latent(self, index: Index) -> torch.Tensor:
+        def planes(self, index: Index) -> torch.Tensor:
             asked.append(index)
-            return torch.full((3, 2, 4, 4), float(index[0]))
-
-    class Enlarging(torch.nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.scale = torch.nn.Parameter(torch.ones(()))
-
-        def decode(self, latents: torch.Tensor) -> torch.Tensor:
-            return latents.repeat_interleave(2, -1).repeat_interleave(2, -2)
+            return torch.full((3, 2, 8, 8), float(index[0]))
 
     asked: list[Index] = []
-    networks = Networks(TriplaneDecoder(2, 8, 8, 1).requires_grad_(False), Enlarging(), None)  # type: ignore[arg-type]
-    surface = surface_of(Store(), networks, 16)
+    surface = surface_of(Store(), TriplaneDecoder(2, 8, 8, 1).requires_grad_(False), 16)
     first = surface.values((0, 0), (28, 16))
     assert np.array_equal(first, surface.values((0, 0), (28, 16))) and sorted(asked) == [(0, 0), (1, 0)]

@@ -24,7 +24,7 @@ from scenegen.model_folder import save_models
 from scenegen.sampling import finished
 from scenegen.world import labour as labour_module
 from scenegen.world.grow import extend, generate, redo
-from scenegen.world.labour import Labour, held_denoiser, scene_head
+from scenegen.world.labour import Labour, held_networks, scene_head
 from scenegen.world.neighbours import OFFSETS, Index, known_from
 from scenegen.world.plan_files import encode_ground
 from scenegen.world.store import SceneStore, open_scene
@@ -277,7 +277,7 @@ def test_a_scene_is_gone_on_with_by_its_own_model_only(whole: SceneStore, model:
     with pytest.raises(UserError, match="E-SCENE-MODEL"):
         finished(redo(scene, plan_of(scene), Labour(other), (0, 0)))
     with pytest.raises(UserError, match="E-SCENE-MODEL"):
-        held_denoiser(model, "0" * 64, "cpu")
+        held_networks(model, "0" * 64, "cpu")
     with pytest.raises(UserError, match="E-CKPT-MISSING"):
         scene_head(tmp_path / "none", 0, QUICK)
     bare = save_models(tmp_path / "bare", {"denoiser": tiny_denoiser()}, card="", notes={"frame": {"size": "x"}})
@@ -319,8 +319,8 @@ def test_tasks_are_put_together_shortly_before_they_are_done(model: str, tmp_pat
 
 
 def test_a_process_loads_the_model_once(whole: SceneStore, model: str, tmp_path: Path) -> None:
-    held_denoiser.cache_clear()
+    held_networks.cache_clear()
     scene = copy(whole, tmp_path / "scene")
     for _ in range(2):
         finished(redo(scene, plan_of(scene), Labour(model), (1, 0)))
-    assert labour_module.held_denoiser.cache_info().misses == 1
+    assert labour_module.held_networks.cache_info().misses == 1

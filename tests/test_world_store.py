@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor
-from world_scenes import CLASSES, FRAME, QUICK, SHAPE
+from world_scenes import CLASSES, FRAME, QUICK, SHAPE, SHAPE_OF_PLANES
 
 from fields.errors import UserError
 from fields.folder_lock import FolderLock
@@ -21,8 +21,9 @@ from scenegen.world import store as store_module
 from scenegen.world.history import SceneHead, read_document
 from scenegen.world.store import SceneStore, create_scene, open_scene
 
-HEAD = SceneHead("tiny", "0" * 64, "room", FRAME, CLASSES, SHAPE, 2**64 - 1, QUICK)
+HEAD = SceneHead("tiny", "0" * 64, "room", FRAME, CLASSES, SHAPE, SHAPE_OF_PLANES, 2**64 - 1, QUICK)
 PLAN = (".json", b"{}")
+PLANES = torch.ones(SHAPE_OF_PLANES)
 BLOCKS = [(0, 0), (-1, 2), (3, -32768)]
 
 
@@ -36,7 +37,7 @@ def filled(folder: Path) -> SceneStore:
     with scene.writing():
         scene.begin("generate", BLOCKS, 5)
         for number, index in enumerate(BLOCKS):
-            scene.write(index, block(number))
+            scene.write(index, block(number), PLANES)
         scene.seal()
     return scene
 
@@ -49,7 +50,7 @@ def act(scene: SceneStore, kind: Any, blocks: dict[tuple[int, int], float], plan
     with scene.writing():
         scene.begin(kind, blocks, 1, plan)
         for index, number in blocks.items():
-            scene.write(index, block(number))
+            scene.write(index, block(number), PLANES)
         scene.seal()
 
 
@@ -81,7 +82,7 @@ def test_an_action_goes_on_where_it_was_left(tmp_path: Path) -> None:
     scene = create_scene(tmp_path / "scene", HEAD, PLAN)
     with scene.writing():
         scene.begin("generate", BLOCKS, 5)
-        scene.write((0, 0), block(0))
+        scene.write((0, 0), block(0), PLANES)
         scene.seal()
     again = open_scene(scene.folder)
     assert again.unfinished is not None and again.finished() == {(0, 0)}
@@ -166,7 +167,7 @@ def test_redo_and_undo_may_die_at_any_write(tmp_path: Path) -> None:
             assert made(scene)[0, 0] in (0, 10), "a block is never gone"
             with scene.writing():
                 if scene.pending():
-                    scene.write((0, 0), block(10))
+                    scene.write((0, 0), block(10), PLANES)
                 scene.seal()
             assert files(folder) == (before if len(open_scene(folder).actions) == 1 else after)
             if calls() <= number:
@@ -236,14 +237,14 @@ def test_blocks_that_are_not_there_or_too_far_are_refused(tmp_path: Path) -> Non
         refused("E-USAGE-SEED", lambda seed=seed: create_scene(tmp_path / "x", replace(HEAD, seed=seed), PLAN))
     assert not (tmp_path / "x").exists()
     with pytest.raises(ValueError, match="not to be made"):
-        scene.write((0, 0), block(1))
+        scene.write((0, 0), block(1), PLANES)
 
 
 def test_numbers_that_are_not_finite_are_not_stored(tmp_path: Path) -> None:
     scene = filled(tmp_path / "scene")
     with scene.writing():
         scene.begin("redo", [(0, 0)], 1)
-        refused("E-NAN-SAVE", lambda: scene.write((0, 0), block(float("nan"))))
+        refused("E-NAN-SAVE", lambda: scene.write((0, 0), block(float("nan")), PLANES))
     assert made(open_scene(scene.folder))[0, 0] == 0
 
 

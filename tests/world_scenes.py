@@ -13,8 +13,9 @@ from torch import Tensor
 from data.class_map import ClassMap
 from data.palette import class_named
 from scenegen.blocks import BlockFrame
+from scenegen.decoder import TriplaneDecoder
 from scenegen.model_folder import save_models
-from scenegen.models import ConvDenoiser, build_denoiser
+from scenegen.models import ConvDenoiser, TriplaneVAE, build_denoiser
 from scenegen.world.extrapolate import GrowOptions
 from scenegen.world.grounds import PaintedGround
 from scenegen.world.labour import scene_head
@@ -26,7 +27,7 @@ from scenegen.world.store import SceneStore, create_scene
 CLASSES = ("floor", "wall", "bed")
 FRAME = BlockFrame()
 QUICK = GrowOptions(steps=4, resamples=2, jump=2)
-SHAPE = (3, 2, 4, 4)
+SHAPE, SHAPE_OF_PLANES = (3, 2, 4, 4), (3, 2, 8, 8)
 
 
 def tiny_denoiser() -> ConvDenoiser:
@@ -41,9 +42,14 @@ def tiny_denoiser() -> ConvDenoiser:
 
 
 def tiny_model(folder: Path) -> str:
-    """A model folder with a denoiser alone."""
+    """A model folder with three untrained networks."""
     notes = {"world": "room", "frame": asdict(FRAME), "classes": list(CLASSES), "prediction": "sample"}
-    return str(save_models(folder, {"denoiser": tiny_denoiser()}, card="# Tiny\n", notes=notes))
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(1)
+        vae = woken(TriplaneVAE(2, 8, latent_channels=2, latent_resolution=4, widths=(8, 16), heads=2))
+        decoder = TriplaneDecoder(2, 8, 8, 1)
+    networks = {"decoder": decoder, "vae": vae, "denoiser": tiny_denoiser()}
+    return str(save_models(folder, networks, card="# Tiny\n", notes=notes))
 
 
 def ground(first: Index, blocks: tuple[int, int], seed: int = 0) -> PaintedGround:

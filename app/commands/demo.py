@@ -26,7 +26,7 @@ def demo(
     force: Force = False,
     json_to: JsonTo = None,
 ) -> None:
-    """Do the main job on a built-in scene: photos, fit, conversion, evaluation, pictures, mesh, report."""
+    """Do the main jobs on built-in data: photos, fit, conversion, evaluation, pictures, mesh, a world, report."""
     console = Console(json_to)
     seconds = parsing.duration(time)
     from ..demo import DemoSettings
@@ -46,5 +46,7 @@ def demo(
             f"SSIM {found[role]['ssim']:.3f} on held-out photos"
         )
     console.say(f"mesh      {quantity(found['mesh']['faces'])} faces, {path / found['mesh']['file']}")
+    world = found["world"]
+    console.say(f"world     {world['blocks']} blocks, {quantity(world['faces'])} faces, {path / world['file']}")
     console.say(f"took {sum(found['seconds'].values()):.0f} s; open {report} in a browser")
     console.finish({"out": str(path), "report": str(report), **found})

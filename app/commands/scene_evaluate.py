@@ -29,8 +29,8 @@ def evaluate(
     planes: Annotated[str | None, typer.Argument(help="Folder made by scene fit.")] = None,
     count: Annotated[int, typer.Option(help="Blocks to generate and compare.", min=2, max=10_000)] = 200,
     sampler: Annotated[str, typer.Option(help="ddpm, ddim or dpm.")] = "ddim",
-    steps: Annotated[int, typer.Option(help="Steps of sampling.", min=1, max=1000)] = 50,
-    guidance: Annotated[float, typer.Option(help="How strongly plans are followed; 1 as learned.")] = 1.0,
+    steps: Annotated[int, typer.Option(help="Steps of sampling.", min=1, max=1000)] = 20,
+    guidance: Annotated[float, typer.Option(help="How strongly plans are followed; 1 as learned.")] = 2.0,
     sheet: Annotated[
         str | None, typer.Option(metavar="FILE.png", help="Write pictures: generated, nearest training block, plan.")
     ] = None,

@@ -56,7 +56,7 @@ def generate(
     ] = None,
     seed: Annotated[int | None, typer.Option(help="Equal seeds give equal scenes.", min=0, max=2**64 - 1)] = None,
     scale: Scale = None,
-    steps: Annotated[int | None, typer.Option(help="Steps of sampling; 50.")] = None,
+    steps: Annotated[int | None, typer.Option(help="Steps of sampling; 20.")] = None,
     resamples: Annotated[
         int | None, typer.Option(help="How often a step is done, for new parts to go with known ones; 3.")
     ] = None,
@@ -183,14 +183,13 @@ def mesh(
     from fields.mesh_files import FORMATS
     from scenegen.world.store import open_scene
 
-    from ..devices import pick_device
     from ..outputs import check_file
     from ..world import mesh_job
     from ..world_request import model_of
 
     target = check_file(out, tuple(FORMATS), force)
     opened = open_scene(scene)
-    found = console.run(mesh_job(opened, target, model_of(opened, model), cells, pick_device(device)))
+    found = console.run(mesh_job(opened, target, model_of(opened, model), cells))
     if found["pending"]:
         console.warn(f"note: {_count(found['pending'])} still to be made; {_GO_ON} {scene}")
     console.say(

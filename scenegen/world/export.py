@@ -18,9 +18,8 @@ from fields.mesh_types import Mesh
 from fields.progress import Clock, Progress
 from fields.safeio import atomic_writer
 
+from ..block_set import Decoder
 from ..blocks import BlockFrame
-from ..evaluate import Networks
-from ..sampling import decode_latents
 from .chunks import ChunkMesh, chunk_mesh, chunks_of, weld_chunks
 from .glb_stream import GlbStream
 from .materials import BlockPlan, Painter, base_colours, glb_material
@@ -31,7 +30,7 @@ MAX_WELDED_FACES = 2**25  # 4 GB while they are written
 _ORIGIN_STEP = 1024.0  # metres: positions are stored relative to a multiple of it, exact to 0.1 mm
 
 
-class LatentScene(Protocol):
+class BlockScene(Protocol):
     """What surfaces need of a scene store."""
 
     @property
@@ -40,11 +39,11 @@ class LatentScene(Protocol):
         ...
 
     def finished(self) -> set[Index]:
-        """Blocks that have latents."""
+        """Blocks that have planes."""
         ...
 
-    def latent(self, index: Index) -> Tensor:
-        """Latents [3, c, r, r] of a finished block."""
+    def planes(self, index: Index) -> Tensor:
+        """Planes [3, C, R, R] of a finished block."""
         ...
 
 
@@ -66,17 +65,13 @@ class PaintedChunk:
     classes: np.ndarray
 
 
-def surface_of(scene: LatentScene, model: Networks, cells: int = CELLS) -> SceneSurface:
-    """The surface of a scene's finished blocks, whose planes are decoded when they are needed.
+def surface_of(scene: BlockScene, decoder: Decoder, cells: int = CELLS) -> SceneSurface:
+    """The surface of a scene's finished blocks, whose planes are read when they are needed.
 
     Raises:
         UserError: `E-USAGE-CELLS`.
     """
-
-    def planes_of(index: Index) -> Tensor:
-        return decode_latents(model.vae, scene.latent(index)[None])[0]
-
-    return SceneSurface(scene.frame, frozenset(scene.finished()), planes_of, model.decoder, cells)
+    return SceneSurface(scene.frame, frozenset(scene.finished()), scene.planes, decoder, cells)
 
 
 def mesh_scene(

@@ -33,10 +33,10 @@ class GrowOptions:
     learned, more exaggerates it, 0 ignores it. prediction: what the denoiser was trained for.
     """
 
-    steps: int = 50
+    steps: int = 20
     resamples: int = 3
-    jump: int = 10
-    guidance: float = 1.0
+    jump: int = 5
+    guidance: float = 2.0
     prediction: str = "sample"
 
     def __post_init__(self) -> None:

@@ -6,7 +6,7 @@ neither batches, processes, the order in which they finish nor interruptions mak
 
 from __future__ import annotations
 
-from collections.abc import Container, Generator, Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from itertools import islice
@@ -106,9 +106,9 @@ def _work(scene: SceneStore, plan: Plan, labour: Labour) -> Generator[Progress, 
     with Workers(labour.executor, labour.processes) as workers:
         for wave in in_waves(pending):
             left = len(wave)
-            for indices, latents in workers.results(work, _batches(scene, plan, action, _split(wave, labour))):
-                for index, latent in zip(indices, latents, strict=True):
-                    scene.write(index, torch.from_numpy(latent))
+            for blocks in workers.results(work, _batches(scene, plan, action, _split(wave, labour))):
+                for index, latent, planes in zip(*blocks, strict=True):
+                    scene.write(index, torch.from_numpy(latent), torch.from_numpy(planes))
                     count, left = count + 1, left - 1
                     told: dict[str, float] = {"i": index[0], "k": index[1], "wave": wave_of(index) + 1, "left": left}
                     yield replace(clock.report(count, len(pending), action.kind), metrics=told)
@@ -128,12 +128,13 @@ def _batches(scene: SceneStore, plan: Plan, action: Action, parts: Iterable[tupl
     old = {index for index in scene.finished() if index not in new}
     for indices in parts:
         plans = [plan.masks(scene.frame, index).numpy() for index in indices]
-        known = [_known(scene, index, old, new) for index in indices]
+        beside = [{d: moved(index, d) for d in goes_by(index, old, new)} for index in indices]
+        known = [_known(scene, neighbours) for neighbours in beside]
+        planes = [{d: scene.planes(other).half().numpy() for d, other in some.items()} for some in beside]
         latents, masks = np.stack([k.latent.numpy() for k in known]), np.stack([k.mask.numpy() for k in known])
-        yield Batch(indices, action.seed, np.stack(plans), latents, masks)
+        yield Batch(indices, action.seed, np.stack(plans), tuple(planes), latents, masks)
 
 
-def _known(scene: SceneStore, index: Index, old: Container[Index], new: Container[Index]) -> Known:
-    """What finished neighbours fix of a block."""
-    neighbours = {offset: scene.latent(moved(index, offset)) for offset in goes_by(index, old, new)}
-    return known_from(neighbours, scene.head.latent)
+def _known(scene: SceneStore, neighbours: Mapping[Index, Index]) -> Known:
+    """What finished neighbours, by offset, fix of a block."""
+    return known_from({offset: scene.latent(other) for offset, other in neighbours.items()}, scene.head.latent)

@@ -31,7 +31,7 @@ class SceneHead:
     """What all blocks have in common.
 
     model: name or folder as it was given; model_digest: SHA-256 of its manifest; classes: of the plan's maps;
-    latent: shape of one block's.
+    latent, planes: shapes of one block's.
     """
 
     model: str
@@ -40,6 +40,7 @@ class SceneHead:
     frame: BlockFrame
     classes: tuple[str, ...]
     latent: tuple[int, ...]
+    planes: tuple[int, ...]
     seed: int
     options: GrowOptions
 
@@ -155,9 +156,9 @@ def _head(value: dict[str, Any]) -> SceneHead:
     if value["world"] not in WORLDS or not _DIGEST.fullmatch(value["model_digest"]):
         raise ValueError("world or model digest")
     frame = BlockFrame(float(value["frame"]["size"]), float(value["frame"]["floor"]))
-    latent = tuple(_whole(n) for n in value["latent"])
-    if not frame.size > 0 or len(latent) != 4 or latent[0] != 3 or latent[2] != latent[3] or min(latent) < 1:
-        raise ValueError("frame or latent shape")
+    latent, planes = (tuple(_whole(n) for n in value[name]) for name in ("latent", "planes"))
+    if not frame.size > 0 or not all(_of_three_planes(shape) for shape in (latent, planes)):
+        raise ValueError("frame or shapes")
     given = value["options"]
     options = GrowOptions(
         _whole(given["steps"]), _whole(given["resamples"]), _whole(given["jump"]),
@@ -165,7 +166,7 @@ def _head(value: dict[str, Any]) -> SceneHead:
     )  # fmt: skip
     return SceneHead(
         str(value["model"]), value["model_digest"], value["world"], frame,
-        tuple(str(name) for name in value["classes"]), latent, check_seed(_whole(value["seed"])), options,
+        tuple(str(name) for name in value["classes"]), latent, planes, check_seed(_whole(value["seed"])), options,
     )  # fmt: skip
 
 
@@ -187,6 +188,10 @@ def _integer(value: object) -> int:
     if type(value) is not int:
         raise TypeError(f"{value!r} is not a whole number")
     return value
+
+
+def _of_three_planes(shape: tuple[int, ...]) -> bool:
+    return len(shape) == 4 and shape[0] == 3 and shape[2] == shape[3] and min(shape) >= 1
 
 
 def _whole(value: object) -> int:

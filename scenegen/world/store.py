@@ -1,6 +1,6 @@
 """A scene on disk: a folder to which blocks are added one by one, and from which actions can be taken back.
 
-`scene.json` says what was asked for, `plan….png` or `.json` under which plans, `blocks/` holds the latents, and
+`scene.json` says what was asked for, `plan….png` or `.json` under which plans, `blocks/` holds latents and planes, and
 `history/<revision>/` those that an action replaced. Every write leaves a scene that can be read and gone on with.
 """
 
@@ -95,10 +95,21 @@ class SceneStore:
         Raises:
             UserError: `E-SCENE-BLOCK` when it was not made, `E-CKPT-…` for a damaged or foreign file.
         """
+        return self._block(index)["latent"]
+
+    def planes(self, index: Index) -> Tensor:
+        """Planes [3, C, R, R] of a finished block, verified: decoded latents that were made to fit the neighbours.
+
+        Raises:
+            UserError: as `latent`.
+        """
+        return self._block(index)["planes"].float()
+
+    def _block(self, index: Index) -> dict[str, Tensor]:
         self.expect(index)
         path = self._path(index)
         try:
-            return _read_block(path, index, self._revisions[index], self.head.latent)
+            return _read_block(path, index, self._revisions[index], self.head)
         except UserError as error:
             remedy = f"fieldscape scene redo {self.folder} --block {index[0]},{index[1]}"
             raise UserError(error.code, error.what, where=path, got=error.got, expected=error.expected,
@@ -148,8 +159,8 @@ class SceneStore:
         self._write(self._document.begun(kind, blocks, seed, name))
         return self.actions[-1]
 
-    def write(self, index: Index, latent: Tensor) -> None:
-        """Store a block [3, c, r, r] of the unfinished action; one that it replaces is kept for `undo`.
+    def write(self, index: Index, latent: Tensor, planes: Tensor) -> None:
+        """Store a block of the unfinished action, planes in fp16; one that it replaces is kept for `undo`.
 
         Raises:
             UserError: `E-NAN-SAVE`, `E-ENV-WRITE`, `E-ENV-DISK`.
@@ -157,12 +168,14 @@ class SceneStore:
         action, path = self.unfinished, self._path(index)
         if action is None or index not in action.blocks:
             raise ValueError(f"block {index} is not to be made")
-        if tuple(latent.shape) != self.head.latent:
-            raise ValueError(f"latents {tuple(latent.shape)}, expected {self.head.latent}")
+        shapes, wanted = (tuple(latent.shape), tuple(planes.shape)), (self.head.latent, self.head.planes)
+        if shapes != wanted:
+            raise ValueError(f"latents and planes {shapes}, expected {wanted}")
         if self._revisions.get(index) not in (None, action.revision) and path.exists():
             write_bytes(self._kept(action.revision) / path.name, path.read_bytes())
         notes = {"index": list(index), "seed": action.seed, "revision": action.revision}
-        checkpoint.save_tensors(path, {"latent": latent.float()}, {"type": _TYPE, "notes": notes})
+        tensors = {"latent": latent.float(), "planes": planes.half()}
+        checkpoint.save_tensors(path, tensors, {"type": _TYPE, "notes": notes})
         self._revisions[index] = action.revision
 
     def seal(self) -> None:
@@ -204,7 +217,7 @@ class SceneStore:
 
     def _verifies(self, index: Index, revision: int) -> bool:
         try:
-            _read_block(self._path(index), index, revision, self.head.latent)
+            _read_block(self._path(index), index, revision, self.head)
         except UserError:
             return False
         return True
@@ -282,17 +295,17 @@ def _remove_remains(folder: Path) -> None:
             shutil.rmtree(kept, ignore_errors=True)
 
 
-def _read_block(path: Path, index: Index, revision: int, shape: tuple[int, ...]) -> Tensor:
+def _read_block(path: Path, index: Index, revision: int, head: SceneHead) -> dict[str, Tensor]:
     tensors, header = checkpoint.load_tensors(path)
     checkpoint.expect(header, path, type=_TYPE)
-    checkpoint.match_tensors({"latent": shape}, tensors, path)
+    checkpoint.match_tensors({"latent": head.latent, "planes": head.planes}, tensors, path)
     notes = header.get("notes")
     found = (notes.get("index"), notes.get("revision")) if isinstance(notes, dict) else (None, None)
     if found != (list(index), revision):
         raise UserError("E-CKPT-BLOCK", "file is of another block or an older one", where=path,
                         got=f"block {found[0]} of revision {found[1]}",
                         expected=f"block {list(index)} of revision {revision}")  # fmt: skip
-    return tensors["latent"]
+    return tensors
 
 
 def _index_of(path: Path) -> Index | None:

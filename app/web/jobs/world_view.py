@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from fields.safeio import read_json, write_bytes, write_json
-from scenegen.evaluate import Networks
+from scenegen.decoder import TriplaneDecoder
 from scenegen.world.chunks import chunks_of
 from scenegen.world.export import PaintedChunk, painted_chunks, surface_of, welded_mesh
 from scenegen.world.neighbours import Index
@@ -30,14 +30,20 @@ _MOST_PIXELS = 512
 class WorldView:
     """Keeps the files of one scene's view up to date, in the folder `out` of the job that made it."""
 
-    def __init__(self, scene: SceneStore, plan: Plan, networks: Networks, out: Path) -> None:
-        self._scene, self._plan, self._networks, self._out = scene, plan, networks, out
+    def __init__(self, scene: SceneStore, plan: Plan, decoder: TriplaneDecoder, out: Path) -> None:
+        self._scene, self._plan, self._decoder, self._out = scene, plan, decoder, out
         before = read_json(out / WORLD) if (out / WORLD).is_file() else {}
         self._revisions: dict[Index, int] = {(b["i"], b["k"]): b["revision"] for b in before.get("blocks", ())}
         self._count = int(before.get("count", 0))
         self._chunks = chunks_by_block(self._revisions)
         self._changed: set[Index] = set()
+        self._expected: set[Index] = set()
         self._due = 0.0
+
+    def expect(self, blocks: Iterable[Index]) -> None:
+        """Show where blocks will come before the first of them is made."""
+        self._expected = set(blocks)
+        self._write()
 
     def made(self, block: Index, pause: bool) -> None:
         """A block was finished; it is drawn at a `pause`, or when the last time is long ago."""
@@ -57,12 +63,12 @@ class WorldView:
         for block in set(self._revisions) - finished:
             self._file(block).unlink(missing_ok=True)
             del self._revisions[block]
-        self._chunks, self._changed = chunks, set()
+        self._chunks, self._changed, self._expected = chunks, set(), set()
         self._write()
         self._due = time.monotonic() + _SECONDS
 
     def _draw(self, block: Index, chunks: set[Index]) -> None:
-        surface = surface_of(self._scene, self._networks, _CELLS)
+        surface = surface_of(self._scene, self._decoder, _CELLS)
         parts: list[PaintedChunk] = [p for _, p in painted_chunks(surface, self._plan, wanted=chunks) if p is not None]
         self._count += 1
         self._revisions[block] = self._count
@@ -74,7 +80,7 @@ class WorldView:
 
     def _write(self) -> None:
         frame = self._scene.frame
-        pending = self._scene.pending()
+        pending = self._scene.pending() or self._expected
         wave = min((wave_of(block) for block in pending), default=0)
         document = {
             "frame": {"size": frame.size, "stride": frame.stride, "floor": frame.floor},

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from contextlib import closing
 from pathlib import Path
 
 from fields.progress import Progress
 from fields.safeio import write_bytes
 from scenegen.world.composed import at_block
+from scenegen.world.neighbours import Index
 from scenegen.world.plan import Plan
 from scenegen.world.store import SceneStore, open_scene
 
@@ -19,7 +21,7 @@ from ...world import (
     extend_job,
     mesh_job,
     new_scene,
-    open_model,
+    open_decoder,
     plan_of,
     redo_job,
     resume_job,
@@ -39,7 +41,9 @@ def generate(parameters: GenerateParameters, task: Task) -> Job:
     yield Progress(0, 0, "reading")
     folder = task.out / SCENE
     scene = open_scene(folder) if task.resume else _new_scene(parameters, task, folder)
-    return (yield from _shown(scene, task.out, plan_of(scene), resume_job(scene, _means(scene))))
+    plan = plan_of(scene)
+    missing = set(plan.covering(scene.frame)) - scene.finished()
+    return (yield from _shown(scene, task.out, plan, resume_job(scene, _means(scene)), missing))
 
 
 def _new_scene(parameters: GenerateParameters, task: Task, folder: Path) -> SceneStore:
@@ -62,7 +66,7 @@ def extend(parameters: ExtendParameters, task: Task) -> Job:
     if index in scene.finished():
         return {"blocks": len(scene.finished())}
     new = at_block(plan_of(scene), scene.head.world, scene.frame, index, scene.head.seed)
-    return (yield from _shown(scene, out, plan_of(scene).joined(new), extend_job(scene, new, means, [index])))
+    return (yield from _shown(scene, out, plan_of(scene).joined(new), extend_job(scene, new, means, [index]), [index]))
 
 
 def redo(parameters: RedoParameters, task: Task) -> Job:
@@ -71,7 +75,7 @@ def redo(parameters: RedoParameters, task: Task) -> Job:
     means = _means(scene)
     yield from _finished(scene, out, means)
     index = (parameters.block[0], parameters.block[1])
-    return (yield from _shown(scene, out, plan_of(scene), redo_job(scene, index, parameters.seed, means)))
+    return (yield from _shown(scene, out, plan_of(scene), redo_job(scene, index, parameters.seed, means), [index]))
 
 
 def undo(parameters: UndoParameters, task: Task) -> Job:
@@ -79,7 +83,7 @@ def undo(parameters: UndoParameters, task: Task) -> Job:
     scene, out = _opened(task)
     before = scene.actions[-1].blocks
     found = yield from undo_job(scene, None)
-    WorldView(scene, plan_of(scene), open_model(model_of(scene, None)), out).renew(before)
+    WorldView(scene, plan_of(scene), open_decoder(model_of(scene, None)), out).renew(before)
     yield from _pictured(scene, out)
     return found
 
@@ -102,31 +106,39 @@ def _finished(scene: SceneStore, out: Path, means: Means) -> Job:
     """Whatever the scene was interrupted in, brought to its end first."""
     if scene.unfinished is None:
         return {}
-    return (yield from _shown(scene, out, plan_of(scene), resume_job(scene, means)))
+    return (yield from _shown(scene, out, plan_of(scene), resume_job(scene, means), scene.pending()))
 
 
-def _shown(scene: SceneStore, out: Path, plan: Plan, job: Job) -> Job:
+def _shown(scene: SceneStore, out: Path, plan: Plan, job: Job, expected: Collection[Index]) -> Job:
     """A job that makes blocks, which are shown as they come."""
-    view = WorldView(scene, plan, open_model(model_of(scene, None)), out)
+    view = WorldView(scene, plan, open_decoder(model_of(scene, None)), out)
+    view.expect(expected)
+    yield Progress(0, len(expected), "generate")
+    try:
+        document = yield from _watched(view, job)
+    finally:
+        view.renew()
+    yield from _pictured(scene, out)
+    return document
+
+
+def _watched(view: WorldView, job: Job) -> Job:
+    """The job, with the view told of every block."""
     with closing(job):
         while True:
             try:
                 progress = next(job)
             except StopIteration as end:
-                document = end.value
-                break
+                return dict(end.value)
             if "left" in progress.metrics:
                 metrics = progress.metrics
                 view.made((int(metrics["i"]), int(metrics["k"])), metrics["left"] == 0)
             yield progress
-    view.renew()
-    yield from _pictured(scene, out)
-    return document
 
 
 def _pictured(scene: SceneStore, out: Path) -> Job:
     """A picture of the scene for the library."""
-    yield from draw_preview(scene, plan_of(scene), open_model(model_of(scene, None)))
+    yield from draw_preview(scene, plan_of(scene), open_decoder(model_of(scene, None)))
     picture = scene.folder / PREVIEW
     if picture.is_file():
         write_bytes(out / PREVIEW, picture.read_bytes())
