@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 import random
-import statistics
-import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
@@ -19,26 +17,24 @@ from web_server import Live, serving, until
 STOPS = 1  # a job of the stand-in worker that runs until it is asked to stop
 
 
-@pytest.fixture
-def live(tmp_path: Path) -> Iterator[Live]:
-    with serving(tmp_path) as found:
+@pytest.fixture(scope="module")
+def live(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
+    with serving(tmp_path_factory.mktemp("state")) as found:
         yield found
 
 
 @pytest.fixture
 def people(live: Live) -> Iterator[list[httpx.Client]]:
+    """Twenty new visitors, whose jobs are over when they leave."""
     with ExitStack() as stack:
         yield [stack.enter_context(live.visitor()) for _ in range(20)]
+    for job in reversed(live.service.store.queue()):
+        live.service.cancel(job.owner, job.id)
+    until(lambda: not live.service.store.queue())
 
 
 def submit(client: httpx.Client, seed: int, **more: Any) -> httpx.Response:
     return client.post("/api/jobs", json={"kind": "fit", "parameters": {"source": "sample", "seed": seed}, **more})
-
-
-def read(client: httpx.Client) -> tuple[float, int]:
-    start = time.perf_counter()
-    status = client.get("/api/jobs").status_code
-    return time.perf_counter() - start, status
 
 
 def test_of_twenty_people_seventeen_are_queued_in_order_and_three_are_told(
@@ -61,25 +57,22 @@ def test_of_twenty_people_seventeen_are_queued_in_order_and_three_are_told(
 def test_people_read_without_errors_while_a_job_runs(live: Live, people: list[httpx.Client]) -> None:
     submit(people[0], STOPS)
     with ThreadPoolExecutor(20) as pool:
-        found = [r for _ in range(3) for r in pool.map(read, people)]
-    assert {status for _, status in found} == {200}
-    assert statistics.quantiles([seconds for seconds, _ in found], n=20)[-1] < 3.0  # the figure is for a quiet machine
+        found = [r for _ in range(3) for r in pool.map(lambda client: client.get("/api/jobs").status_code, people)]
+    assert set(found) == {200}
 
 
 @pytest.mark.parametrize("rounds", [60, pytest.param(1000, marks=pytest.mark.slow)])
-def test_interleaved_people_never_see_each_others_things(tmp_path: Path, rounds: int) -> None:
-    chance = random.Random(rounds)
-    with serving(tmp_path, per_owner=2, waiting=16) as live, ExitStack() as stack:
-        clients = [stack.enter_context(live.visitor()) for _ in range(8)]
-        own: list[set[str]] = [set() for _ in clients]
-        actions = ("submit", "list", "read", "file", "cancel", "rename", "delete", "archive", "input")
-        for number in range(rounds):
-            who = chance.randrange(8)
-            _act(clients, own, who, chance.choice(actions), chance, number)
-        for who, client in enumerate(clients):
-            jobs = client.get("/api/jobs").json()["jobs"]
-            assert {job["id"] for job in jobs} == own[who]
-            assert all(job["title"].startswith(f"of {who} ") for job in jobs)
+def test_interleaved_people_never_see_each_others_things(people: list[httpx.Client], rounds: int) -> None:
+    chance, clients = random.Random(rounds), people[:8]
+    own: list[set[str]] = [set() for _ in clients]
+    actions = ("submit", "list", "read", "file", "cancel", "rename", "delete", "archive", "input")
+    for number in range(rounds):
+        who = chance.randrange(8)
+        _act(clients, own, who, chance.choice(actions), chance, number)
+    for who, client in enumerate(clients):
+        jobs = client.get("/api/jobs").json()["jobs"]
+        assert {job["id"] for job in jobs} == own[who]
+        assert all(job["title"].startswith(f"of {who} ") for job in jobs)
 
 
 def _act(

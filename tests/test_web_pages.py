@@ -143,7 +143,7 @@ def fit(visitor: Visitor, photos: Path, seconds: int = 2) -> None:
     visitor.open("fields")
     visitor.send("[data-source=photos]", photos)
     page.wait_for_selector("[data-page=fields] [data-part=fit]:enabled")
-    page.click("[data-page=fields] .fp-more summary")
+    page.click("[data-page=fields] [data-part=settings] summary")
     visitor.choose("fields", "preset", "tiny")
     page.fill("[data-page=fields] [name=own]", str(seconds))
     visitor.part("fields", "fit").click()
@@ -181,12 +181,15 @@ def test_examples_and_furnishing_fill_the_plan(visit, size):
         visitor.page.wait_for_selector("[data-part=painter] canvas")
         assert visitor.page.evaluate(painted) == 0
         visitor.page.click("[data-example] >> nth=0")
-        example = visitor.page.evaluate(painted)
-        assert example > 500
+        assert visitor.page.evaluate(painted) > 500
+        visitor.page.evaluate(f"{painter}.undo()")
+        assert visitor.page.evaluate(f"{painted} === 0 && {painter}.value().width === 96")
+        visitor.page.evaluate(f"{painter}.redo()")
+        assert visitor.page.evaluate(painted) > 500
         visitor.part("worlds", "new").click()
         assert visitor.page.evaluate(painted) == 0
         visitor.part("worlds", "furnish").click()
-        visitor.until(f"{painted} > {example}")
+        visitor.until(f"{painted} > 500")
 
 
 def test_what_cannot_be_used_is_refused_in_a_sentence(visit, tmp_path):
@@ -252,7 +255,7 @@ def test_a_fit_is_watched_stopped_and_gone_on_with_after_a_reload(visit, photos)
         visitor.open("fields")
         visitor.send("[data-source=photos]", photos)
         page.wait_for_selector("[data-page=fields] [data-part=cameras] canvas")
-        page.click("[data-page=fields] .fp-more summary")
+        page.click("[data-page=fields] [data-part=settings] summary")
         page.fill("[data-page=fields] [name=own]", "60")
         visitor.part("fields", "fit").click()
         visitor.part("fields", "preview").wait_for()

@@ -163,7 +163,8 @@ def test_noise_added_in_two_parts_has_the_strength_of_one() -> None:
     ("wrong", "code"),
     [
         ({"steps": 0}, "E-USAGE-STEPS"), ({"steps": -3}, "E-USAGE-STEPS"), ({"steps": 10**6}, "E-USAGE-STEPS"),
-        ({"resamples": 0}, "E-USAGE-RESAMPLES"), ({"jump": 0}, "E-USAGE-JUMP"), ({"jump": 50}, "E-USAGE-JUMP"),
+        ({"resamples": 0}, "E-USAGE-RESAMPLES"), ({"jump": 0}, "E-USAGE-JUMP"),
+        ({"resamples": 2, "jump": 50}, "E-USAGE-JUMP"),
         ({"guidance": float("nan")}, "E-USAGE-GUIDANCE"), ({"guidance": -1.0}, "E-USAGE-GUIDANCE"),
         ({"prediction": "epsilon"}, "E-USAGE-PREDICTION"),
     ],

@@ -1,6 +1,7 @@
 """A stand-in for the worker of jobs: it starts at once, and what it does goes by the job's `seed`.
 
 0: writes a file and is done; 1: works until it is asked to stop; 2: never stops by itself; 3: is refused; 4: crashes.
+1 and 2 write a large file and a record first.
 Otherwise it is done after that many milliseconds.
 """
 
@@ -23,6 +24,8 @@ def main() -> None:
     asked: list[int] = []
     if seed in (1, 2):
         signal.signal(signal.SIGTERM, lambda number, _: asked.append(number))
+        (out / "run.json").write_text('{"status": "running"}')
+        (out / "large.bin").write_bytes(bytes(10_000))
     tell("progress", progress(1))
     if seed == 3:
         tell("failed", {"code": "E-TF-FOV", "what": "angle is odd", "line": "error[E-TF-FOV] angle is odd."})
@@ -32,7 +35,6 @@ def main() -> None:
     while seed == 2 or (seed == 1 and not asked):
         time.sleep(0.01)
     if asked:
-        (out / "run.json").write_text("{}")
         tell("stopped", None)
         return
     time.sleep(seed / 1000)

@@ -58,9 +58,9 @@ def generate(
     scale: Scale = None,
     steps: Annotated[int | None, typer.Option(help="Steps of sampling; 20.")] = None,
     resamples: Annotated[
-        int | None, typer.Option(help="How often a step is done, for new parts to go with known ones; 3.")
+        int | None, typer.Option(help="How often a step is done, for new parts to go with known ones; 1.")
     ] = None,
-    jump: Annotated[int | None, typer.Option(help="Steps gone back at a time when resampling; 10.")] = None,
+    jump: Annotated[int | None, typer.Option(help="Steps gone back at a time when resampling; 5.")] = None,
     guidance: Annotated[float | None, typer.Option(help="How strongly the plan is followed; 1 as learned.")] = None,
     batch: Batch = 16,
     processes: Processes = 1,

@@ -31,6 +31,8 @@ class Limits:
     cancel_seconds: float = 1.5  # between asking a worker to stop and killing it
     threads: int = 2
     quota: int = GIB  # of one owner's files
+    disk_reserve: int = GIB  # that is left free on the disk
+    kept_seconds: float = 7 * 86_400.0  # what `retention` deletes stays this long
     # reading uploads
     reader_memory: int = 2 * GIB
     reader_seconds: int = 20

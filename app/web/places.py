@@ -40,6 +40,15 @@ class Places:
         """Bytes of all files of an owner."""
         return sum(_size(Path(top) / name) for top, _, names in os.walk(self.root / "jobs" / owner) for name in names)
 
+    def all_folders(self) -> list[tuple[str, str]]:
+        """Owner and job of every folder that is there, whether the store knows the job or not."""
+        found = self.root.glob("jobs/*/*")
+        return [(path.parent.name, path.name) for path in found if path.is_dir() and not path.is_symlink()]
+
+    def free(self) -> int:
+        """Bytes that can still be written to the disk."""
+        return shutil.disk_usage(self.root).free
+
     def remove(self, owner: str, job: str) -> None:
         """Delete a job's folder."""
         shutil.rmtree(self.root / "jobs" / owner / job, ignore_errors=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, get_args
@@ -112,7 +113,7 @@ class Service:
         return self.places.file(job.owner, job.id, name)
 
     def require_room(self, owner: str, more: int = 0) -> None:
-        """Refuse when an owner's files with `more` bytes are too many.
+        """Refuse when an owner's files with `more` bytes are too many, or the disk is nearly full.
 
         Raises:
             UserError: `E-WEB-QUOTA`.
@@ -122,6 +123,8 @@ class Service:
             raise UserError("E-WEB-QUOTA", "your files take too much space", got=f"{used / MIB:.0f} MiB",
                             expected=f"at most {self.limits.quota / MIB:.0f} MiB",
                             fix="delete something in the library")  # fmt: skip
+        if self.places.free() - more < self.limits.disk_reserve:
+            raise UserError("E-WEB-QUOTA", "the server's disk is nearly full", fix="delete something in the library")
 
     def scene(self, owner: str, identity: str) -> dict[str, Any]:
         """What is to be shown of a world: blocks that are there, are made, and will be."""
@@ -141,12 +144,12 @@ class Service:
 
     def choices(self) -> dict[str, Any]:
         """What menus offer: kinds with the schemas of their parameters, and the limits."""
-        shown = ("file", "upload", "quota", "per_owner", "waiting", "job_seconds", "look_side")
+        shown = ("file", "upload", "quota", "per_owner", "waiting", "job_seconds", "look_side", "kept_seconds")
         return {
             "backends": list(BACKEND_NAMES),
             "presets": list(get_args(Preset)),
             "models": _models(),
-            "kinds": {name: kind.parameters.model_json_schema() for name, kind in KINDS.items()},
+            "kinds": _schemas(),
             "limits": {name: getattr(self.limits, name) for name in shown},
         }
 
@@ -217,6 +220,12 @@ class Service:
             if other.id == job.id:
                 break
         return round(total, 1)
+
+
+@functools.cache
+def _schemas() -> dict[str, Any]:
+    """JSON schemas of every kind's parameters."""
+    return {name: kind.parameters.model_json_schema() for name, kind in KINDS.items()}
 
 
 def _models() -> list[str]:

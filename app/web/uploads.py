@@ -28,6 +28,7 @@ from .service import Service
 READER = "app.web.reading"
 _READERS = 2  # uploads looked at at once
 _CHUNK = 1 << 18
+_WALL = 6.0  # of a reader: how much longer than its processor time it may take on a machine that does much else
 
 
 def routes(service: Service) -> list[Route]:
@@ -72,6 +73,7 @@ class _Uploads:
             await run_in_threadpool(_store, folder, files, names)
             async with self._turn:
                 result = await run_in_threadpool(read, folder, self._service)
+            await run_in_threadpool(self._service.require_room, owner)  # an archive takes more than it announced
             name = names[0][-1] if len(names) == 1 else names[0][0] if len(names[0]) > 1 else f"{len(names)} files"
             result = {"name": name, **result}
             job = await run_in_threadpool(self._service.store.add_upload, owner, name, identity, result)
@@ -113,7 +115,7 @@ def read(folder: Path, service: Service) -> dict[str, Any]:
     """
     limits = service.limits
     order = {"limits": vars(limits)}
-    answer = ask_module(READER, folder, order, 3.0 * limits.reader_seconds)
+    answer = ask_module(READER, folder, order, _WALL * limits.reader_seconds)
     if answer is None:
         raise UserError("E-UPLOAD-READ", "the file could not be read in the time and memory that it may take",
                         fix="send less, or check that it is not damaged")  # fmt: skip

@@ -34,7 +34,7 @@ class GrowOptions:
     """
 
     steps: int = 20
-    resamples: int = 3
+    resamples: int = 1
     jump: int = 5
     guidance: float = 2.0
     prediction: str = "sample"

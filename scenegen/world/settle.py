@@ -52,9 +52,7 @@ def settled(
     return leaf.detach()[0]
 
 
-def _targets(
-    decoder: Decoder, neighbours: Mapping[Index, Tensor], generator: torch.Generator
-) -> tuple[Tensor, Tensor]:
+def _targets(decoder: Decoder, neighbours: Mapping[Index, Tensor], generator: torch.Generator) -> tuple[Tensor, Tensor]:
     """Points [N, 3] of the overlaps and the neighbours' distances there, [N]."""
     found = []
     for offset in sorted(neighbours):

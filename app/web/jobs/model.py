@@ -49,9 +49,10 @@ class Curve:
     _seen: int = 0
 
     def add(self, progress: dict[str, Any]) -> None:
-        """A point of a report as `told` gives it, if it has figures."""
+        """A point of a report as `told` gives it, if it is of learning; what comes after has a clock of its own."""
         loss, psnr = progress["loss"], progress["metrics"].get("psnr")
-        if loss is None and psnr is None:
+        is_later = not self.points or progress["seconds"] >= (self.points[-1][0] or 0.0)
+        if loss is None or not is_later:
             return
         self._seen += 1
         if self._seen % self._every:

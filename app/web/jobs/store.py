@@ -34,7 +34,7 @@ _COLUMNS = tuple(f.name for f in fields(Job))
 _SELECT = f"SELECT {', '.join(_COLUMNS)} FROM jobs"
 _JSON = ("parameters", "progress", "result", "error")
 _TITLE_LENGTH = 120
-_WAITS = "state IN ('queued', 'running')"
+_WAITS = "(state IN ('queued', 'running'))"
 
 
 @dataclass(frozen=True)
@@ -114,6 +114,16 @@ class Store:
         with self._lock:
             return self._jobs(f"WHERE {_WAITS} ORDER BY state='queued', place")
 
+    def over_since(self, moment: float) -> list[Job]:
+        """Jobs and uploads of all owners that were over at a time, and still are."""
+        with self._lock:
+            return self._jobs(f"WHERE finished <= ? AND NOT {_WAITS} ORDER BY number", moment)
+
+    def knows(self, identity: str) -> bool:
+        """Whether there is a job of this id."""
+        with self._lock:
+            return bool(self._jobs("WHERE id=?", identity))
+
     def take(self) -> Job | None:
         """The next job, which is running from now on; None when nothing waits."""
         with self._change():
@@ -174,6 +184,15 @@ class Store:
             if any(other.id == job.id or job.id in other.parameters.values() for other in waiting):
                 raise UserError("E-WEB-BUSY", "a job that is not over uses this", fix="cancel that job first")
             self._database.execute("DELETE FROM jobs WHERE id=?", (identity,))
+
+    def forget_unnamed(self, identity: str) -> bool:
+        """Forget a job that no other job of its owner names in its parameters; False for one that is named."""
+        with self._change():
+            others = self._jobs("WHERE owner=(SELECT owner FROM jobs WHERE id=?)", identity)
+            if any(identity in other.parameters.values() for other in others):
+                return False
+            self._database.execute("DELETE FROM jobs WHERE id=?", (identity,))
+            return True
 
     def durations(self, kind: str) -> list[float]:
         """Seconds that the last finished jobs of a kind took."""

@@ -4,31 +4,39 @@ from __future__ import annotations
 
 import contextlib
 import json
+import logging
 import os
 import selectors
 import signal
+import sqlite3
 import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from fields.errors import UserError
 from fields.safeio import read_json, write_json
 
 from ..answers import described
 from ..child import kill_group, start_module
-from ..limits import Limits
+from ..limits import MIB, Limits
 from ..places import Places
+from ..retention import sweep
 from .kinds import KINDS
-from .model import Curve, Job
+from .model import Curve, Job, State
+from .records import settle_records
 from .store import Store
 
 WORKER = "app.web.jobs.worker"
 _TICK = 0.1
 _CURVE_SECONDS = 2.0
+_WEIGH_SECONDS = 2.0  # between two looks at how much a running job's owner takes
+_SWEEP_SECONDS = 3600.0
+Why = Literal["", "cancelled", "interrupted", "time", "space"]
+_log = logging.getLogger("fieldscape.web")
 
 
 @dataclass
@@ -39,10 +47,11 @@ class _Run:
     process: subprocess.Popen[bytes]
     ends: float  # monotonic time at which it has had its share
     asked: float | None = None  # when it was asked to stop
-    why: str = ""  # cancelled, interrupted or limit
+    why: Why = ""
+    weighed: float = 0.0  # when its owner's files were counted
     outcome: dict[str, Any] = field(default_factory=dict)
 
-    def ask_to_stop(self, why: str) -> None:
+    def ask_to_stop(self, why: Why) -> None:
         """Let it store its state and end."""
         if self.asked is None:
             self.asked, self.why = time.monotonic(), why
@@ -65,10 +74,14 @@ class Supervisor:
         self._wake, self._lock = threading.Event(), threading.Lock()
         self._closing = False
         self._run: _Run | None = None
+        self._swept: float | None = None
         self._thread = threading.Thread(target=self._serve, name="jobs", daemon=True)
 
     def start(self) -> None:
         """Begin to serve the queue."""
+        for job in self._store.over_since(time.time()):
+            if job.state == "interrupted":
+                settle_records(self._places, job, "interrupted")
         self._thread.start()
 
     def wake(self) -> None:
@@ -93,15 +106,33 @@ class Supervisor:
 
     def _serve(self) -> None:
         while not self._closing:
-            job = self._store.take()
-            if job is None:
+            try:
+                self._sweep()
+                busy = self._serve_next()
+            except (OSError, sqlite3.Error):  # such as a full disk, which somebody may make room on
+                _log.exception("the queue could not be served")
+                busy = False
+            if not busy:
                 self._wake.wait(1.0)
                 self._wake.clear()
-                continue
-            try:
-                self._do(job)
-            except Exception as error:
-                self._fail(job, described(UserError("E-WORKER", "the job could not be started", got=error)))
+
+    def _serve_next(self) -> bool:
+        """Do the next job, whatever comes of it; False when none waits."""
+        job = self._store.take()
+        if job is None:
+            return False
+        try:
+            self._do(job)
+        except Exception as error:
+            self._fail(job, described(UserError("E-WORKER", "the job could not be started", got=error)))
+        return True
+
+    def _sweep(self) -> None:
+        """Delete what is not kept, now and then."""
+        now = time.monotonic()
+        if self._swept is None or now - self._swept > _SWEEP_SECONDS:
+            self._swept = now
+            sweep(self._store, self._places, self._limits, time.time())
 
     def _do(self, job: Job) -> None:
         folder = self._places.folder(job.owner, job.id)
@@ -153,29 +184,50 @@ class Supervisor:
         record.save()
 
     def _watch(self, run: _Run) -> None:
-        """Between two messages: stop a job that is over its time, and kill one that does not stop."""
+        """Between two messages: stop a job that is over its time or space, and kill one that does not stop."""
         now = time.monotonic()
         if self._closing:
             run.ask_to_stop("interrupted")
         elif now > run.ends:
-            run.ask_to_stop("limit")
+            run.ask_to_stop("time")
+        elif now - run.weighed > _WEIGH_SECONDS:
+            run.weighed = now
+            if self._is_full(run.job.owner):
+                run.ask_to_stop("space")
         if run.asked is not None and now - run.asked > self._limits.cancel_seconds:
             kill_group(run.process)
+
+    def _is_full(self, owner: str) -> bool:
+        return self._places.used(owner) > self._limits.quota or self._places.free() < self._limits.disk_reserve
 
     def _finish(self, run: _Run) -> None:
         if "done" in run.outcome:
             self._store.end(run.job.id, "done", result=run.outcome["done"])
         elif run.why in ("cancelled", "interrupted"):
-            self._store.end(run.job.id, run.why)
-        elif run.why == "limit":
-            limit = UserError("E-LIMIT-TIME", "the job took longer than a job may",
-                              got=f"{self._limits.job_seconds:g} s", fix="go on with it, or ask for less")  # fmt: skip
-            self._fail(run.job, described(limit))
+            self._end(run.job, run.why)
+        elif "failed" in run.outcome:
+            self._fail(run.job, run.outcome["failed"])
         else:
-            self._fail(run.job, run.outcome.get("failed") or described(_crash(run.process.returncode)))
+            self._fail(run.job, described(self._reason(run)))
+
+    def _reason(self, run: _Run) -> UserError:
+        """Why a job ended that told nothing itself."""
+        if run.why == "time":
+            return UserError("E-LIMIT-TIME", "the job took longer than a job may",
+                             got=f"{self._limits.job_seconds:g} s", fix="go on with it, or ask for less")  # fmt: skip
+        if run.why == "space":
+            return UserError("E-WEB-QUOTA", "your files take too much space, so the job was stopped",
+                             expected=f"at most {self._limits.quota / MIB:.0f} MiB",
+                             fix="delete something in the library, then go on with it")  # fmt: skip
+        return _crash(run.process.returncode)
 
     def _fail(self, job: Job, error: dict[str, Any]) -> None:
-        self._store.end(job.id, "failed", error=error)
+        self._end(job, "failed", error=error)
+
+    def _end(self, job: Job, state: State, **more: Any) -> None:
+        """A job is over without a result; its records say so before anybody hears of it."""
+        settle_records(self._places, job, state)
+        self._store.end(job.id, state, **more)
 
 
 class _Record:

@@ -31,26 +31,27 @@ from .parameters import checked
 
 _REPORT_SECONDS = 0.15
 _GRACE_SECONDS = 5.0  # for storing a state when the server is gone
-_NICE = 10
+_NICE = 10  # a job gives way to whatever somebody waits for
+ATTENTIVE_NICE = 5  # and that to the server
 
 
 def main() -> None:
     """Do the job that the first line of stdin tells."""
     order = json.loads(sys.stdin.readline())
     tell = _Channel(_take_stdout())
-    limit(order["memory"], order["file_size"])
+    limit(order["memory"], order["file_size"], _NICE)
     threading.Thread(target=_end_with_server, daemon=True).start()
     with stop_requests() as stopped:
         _do(order, tell, stopped)
 
 
-def limit(memory: int, file_size: int) -> None:
+def limit(memory: int, file_size: int, nice: int = ATTENTIVE_NICE) -> None:
     """Bound this process: address space, size of any file, no core dumps, low priority."""
     resource.setrlimit(resource.RLIMIT_AS, (memory, memory))
     resource.setrlimit(resource.RLIMIT_FSIZE, (file_size, file_size))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     signal.signal(signal.SIGXFSZ, signal.SIG_IGN)  # a file that is too large is an error of the write
-    os.nice(_NICE)
+    os.nice(nice)
 
 
 def _do(order: dict[str, Any], tell: _Channel, stopped: Callable[[], bool]) -> None:

@@ -33,7 +33,7 @@ from .parameters import ExtendParameters, GenerateParameters, RedoParameters, Un
 from .world_view import WorldView
 
 SCENE = "scene"
-_QUALITIES = {"quick": (20, 1), "good": (50, 2), "best": (100, 3)}  # steps, resamples
+_QUALITIES = {"quick": (10, 1), "good": (20, 1), "best": (50, 3)}  # steps, resamples
 
 
 def generate(parameters: GenerateParameters, task: Task) -> Job:

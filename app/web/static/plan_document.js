@@ -87,10 +87,26 @@ export class PlanDocument {
     this.before = null;
     const changed = before && this.#difference(before);
     if (!changed) return false;
-    this.done.push(changed);
+    this.#record(changed);
+    return true;
+  }
+
+  /** Another sheet in place of this one, as one change that can be undone. */
+  replace(width, height, indices) {
+    const was = this.#sheet();
+    Object.assign(this, { width, height, indices });
+    this.#record({ was, is: this.#sheet() });
+  }
+
+  #sheet() {
+    const { width, height, indices } = this;
+    return { width, height, indices };
+  }
+
+  #record(change) {
+    this.done.push(change);
     if (this.done.length > DEEPEST) this.done.shift();
     this.undone = [];
-    return true;
   }
 
   /** The rows that differ, as they were and as they are. */
@@ -104,7 +120,7 @@ export class PlanDocument {
   undo() {
     const change = this.done.pop();
     if (!change) return false;
-    this.indices.set(change.was, change.first);
+    this.#apply(change.was, change.first);
     this.undone.push(change);
     return true;
   }
@@ -112,9 +128,15 @@ export class PlanDocument {
   redo() {
     const change = this.undone.pop();
     if (!change) return false;
-    this.indices.set(change.is, change.first);
+    this.#apply(change.is, change.first);
     this.done.push(change);
     return true;
+  }
+
+  /** Pixels from `first` on, or a whole sheet. */
+  #apply(state, first) {
+    if (first === undefined) Object.assign(this, state);
+    else this.indices.set(state, first);
   }
 
   /** Share of the sheet that holds something. */

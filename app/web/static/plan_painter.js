@@ -267,11 +267,18 @@ class PlanPainter extends Component {
   }
 
   undo() {
-    if (this.document.undo()) this.#rewritten();
+    this.#step("undo");
   }
 
   redo() {
-    if (this.document.redo()) this.#rewritten();
+    this.#step("redo");
+  }
+
+  #step(way) {
+    const { width, height } = this.document;
+    if (!this.document[way]()) return;
+    if (this.document.width === width && this.document.height === height) this.#rewritten();
+    else this.#shown();
   }
 
   #rewritten() {
@@ -293,16 +300,19 @@ class PlanPainter extends Component {
       this.fail(`A plan is between ${this.metresPerPixel} and ${LARGEST_SIDE * this.metresPerPixel} m a side.`);
       return;
     }
-    this.document = this.document.resized(...sides);
+    const { width: columns, height: rows, indices } = this.document.resized(...sides);
+    this.document.replace(columns, rows, indices);
     this.#shown();
   }
 
-  /** Another plan in pixels; `indices` as Uint8Array or base64. */
+  /** Another plan in pixels; `indices` as Uint8Array or base64. It can be undone, but for one of another scale. */
   set({ width, height, indices, metresPerPixel = this.metresPerPixel, origin = this.origin }) {
     const values = typeof indices === "string" ? bytesOf(indices) : indices;
     if (values.length !== width * height) throw new Error("This plan does not have as many pixels as it says.");
+    const rescaled = metresPerPixel !== this.metresPerPixel || String(origin) !== String(this.origin);
     Object.assign(this, { metresPerPixel, origin });
-    this.document = new PlanDocument(width, height, Uint8Array.from(values));
+    if (rescaled) this.document = new PlanDocument(width, height, Uint8Array.from(values));
+    else this.document.replace(width, height, Uint8Array.from(values));
     this.#shown();
   }
 

@@ -3,7 +3,7 @@
 import { mount as mountCurve } from "../curve.js";
 import { download, fileUrl, get, hasFile } from "./api.js";
 import { JobPanel } from "./job_panel.js";
-import { jobs } from "./jobs.js";
+import { isActive, jobs } from "./jobs.js";
 import { Looker } from "./looker.js";
 import { go, Page } from "./page.js";
 import { attempt, isValid, numbers, place, reveal, setText, show, showOnly, valuesOf } from "./parts.js";
@@ -60,7 +60,7 @@ export class ConvertPage extends Page {
     const pictures = !done && hasFile(job, "teacher.jpg") && hasFile(job, "preview.jpg");
     const shown = done ? parts.viewer : pictures ? parts.pair : parts.waiting;
     showOnly([parts.viewer, parts.pair, parts.waiting], shown);
-    setText(parts.waiting.querySelector("strong"), job ? "The first pictures are on their way" : "Two views under one camera");
+    setText(parts.waiting.querySelector("strong"), expected(job));
     show(parts.waiting.querySelector("p"), !job);
     if (pictures) this.#pictures(job);
     if (done) this.looker.look(this.#both(job));
@@ -110,3 +110,9 @@ export class ConvertPage extends Page {
     else this.curve = place(this.parts.curve, mountCurve, { series, x: "seconds" });
   }
 }
+
+/** What an empty stage waits for. */
+const expected = (job) => {
+  if (!job) return "Two views under one camera";
+  return isActive(job) ? "The first pictures are on their way" : "There are no pictures";
+};

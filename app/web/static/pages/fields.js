@@ -120,8 +120,14 @@ export class FieldsPage extends Page {
       show(tab, available[tab.dataset.view]);
       tab.setAttribute("aria-selected", String(tab.dataset.view === this.view));
     }
-    setText(waiting.querySelector("strong"), this.job ? "The first picture is on its way" : "Choose something to fit");
-    show(waiting.querySelector("p"), !this.job);
+    setText(waiting.querySelector("strong"), this.#expected());
+    show(waiting.querySelector("p"), !this.job && !this.sources.chosen);
+  }
+
+  /** What an empty stage waits for. */
+  #expected() {
+    if (this.job) return isActive(this.job) ? "The first picture is on its way" : "There is no picture";
+    return this.sources.chosen ? "Ready: press Fit" : "Choose something to fit";
   }
 
   #preview(job) {

@@ -8,7 +8,7 @@ import { duration, whole } from "./words.js";
 
 const PHASES = {
   reading: "Reading", fit: "Fitting", features: "Learning features", values: "Learning values", pixels: "Learning pixels",
-  extract: "Finding the surface", writing: "Writing", render: "Rendering", mesh: "Meshing", generate: "Making blocks", extend: "Growing",
+  extract: "Finding the surface", writing: "Writing", render: "Rendering", mesh: "Meshing", simplify: "Simplifying", color: "Colouring", preview: "Drawing a picture", generate: "Making blocks", extend: "Growing",
   redo: "Making the block anew", compare: "Comparing",
 };
 
@@ -79,7 +79,7 @@ const phase = (job) => {
 };
 
 function moving({ progress, eta }) {
-  if (!progress?.step) return "";
+  if (!progress?.step && !progress?.total) return "";
   const left = progress.remaining || eta;
   const steps = progress.total ? `${whole(progress.step)} of ${whole(progress.total)}` : `step ${whole(progress.step)}`;
   return left ? `${steps}, about ${duration(left)} left` : steps;

@@ -31,7 +31,7 @@ export class Looker {
 
   #show(fields, opened) {
     this.node.replaceChildren();
-    const options = { fields, lookUrl: "/api/look", ...placeOf(opened.viewpoint) };
+    const options = { fields, lookUrl: "/api/look", ...placeOf(opened.viewpoint, this.node) };
     if (opened.modes) options.modes = opened.modes;
     this.view = place(this.node, mount, options);
   }
@@ -51,12 +51,13 @@ export class Looker {
 const DEGREES = 180 / Math.PI;
 const AXES = ["x", "y", "z"];
 
-/** A viewpoint of the server as the viewer's camera. */
-function placeOf(viewpoint) {
+/** A viewpoint of the server as the viewer's camera; further away where the viewer is narrower than high. */
+function placeOf(viewpoint, node) {
   if (!viewpoint) return {};
+  const distance = viewpoint.distance / Math.min(1, node.clientWidth / node.clientHeight || 1);
   return {
     camera: {
-      target: viewpoint.centre, distance: viewpoint.distance, yaw: 30, pitch: (viewpoint.elevation ?? 0.35) * DEGREES,
+      target: viewpoint.centre, distance, yaw: 30, pitch: (viewpoint.elevation ?? 0.35) * DEGREES,
       fov: (viewpoint.fov ?? 0.7) * DEGREES,
     },
     up: upName(viewpoint.up),

@@ -95,6 +95,7 @@ export class Sources {
       element("div", { class: warnings.length ? "fp-verdict fp-warn" : "fp-verdict" },
         element("strong", {}, warnings.length ? `${source.title} can be used` : `${source.title} is ready`),
         linesOf(source, report).map((line) => element("p", {}, line)),
+        notesOf(report),
         warnings.map((line) => element("p", { class: "fp-warning" }, line)),
         element("div", { class: "fp-verdict-end" }, picture, change)),
     );
@@ -118,5 +119,11 @@ function linesOf({ result }, report) {
   }
   if (result?.kind !== "capture") return ["This is neither photos nor a mesh."];
   const [width, height] = report.size;
-  return [`${whole(report.images)} photos of ${width} x ${height} pixels, in the layout ${report.layout}.`, ...(report.notes ?? [])];
+  return [`${whole(report.images)} photos of ${width} x ${height} pixels, in the layout ${report.layout}.`];
+}
+
+/** What else was found, for those who look. */
+function notesOf({ notes = [] }) {
+  if (!notes.length) return null;
+  return element("details", { class: "fp-more fp-notes" }, element("summary", {}, "Details"), notes.map((line) => element("p", {}, line)));
 }

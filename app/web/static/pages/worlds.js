@@ -55,8 +55,6 @@ export class WorldsPage extends Page {
 
   #new() {
     this.painter.clear();
-    this.world?.clear();
-    this.revision = "";
     this.follow(null);
   }
 
@@ -66,10 +64,10 @@ export class WorldsPage extends Page {
     const picture = new File([await this.painter.toPng()], "plan.png", { type: "image/png" });
     const plan = await upload([{ file: picture, name: "plan.png" }]);
     const { model, seed, quality, steps, resamples } = valuesOf(this.parts.settings);
-    this.world?.clear();
-    this.revision = "";
     const parameters = { plan: plan.id, model, seed: seed ?? 0, quality, ...given({ steps, resamples }) };
-    this.follow(await jobs.submit("generate", parameters, this.#title()));
+    const job = await jobs.submit("generate", parameters, this.#title());
+    this.planOf = job.id;
+    this.follow(job);
     reveal(this.parts.scene);
   }
 
@@ -103,13 +101,31 @@ export class WorldsPage extends Page {
   }
 
   update() {
+    this.#turn();
     const active = this.#ofScene().findLast(isActive);
     const shown = active ?? (this.job?.state === "done" ? this.#failed() : this.job);
     this.panel.update(shown ?? null);
     this.#handOver();
-    show(this.parts.waiting, !this.jobId || !this.world);
+    this.#waiting(shown);
     if (this.jobId) this.#scene(Boolean(active));
     else show(this.parts.downloads, false);
+  }
+
+  /** Nothing of another scene stays in sight: its blocks could pass for those of this one. */
+  #turn() {
+    if (this.sceneOf === this.jobId) return;
+    this.sceneOf = this.jobId;
+    this.revision = "";
+    this.world?.clear();
+    this.painter.setBlocks([]);
+    if (!this.jobId) this.planOf = null;
+  }
+
+  #waiting(job) {
+    const { waiting } = this.parts;
+    show(waiting, !this.jobId || !this.world);
+    setText(waiting.querySelector("strong"), job && isActive(job) ? "The first block is on its way" : "Your world appears here");
+    show(waiting.querySelector("p"), !this.jobId);
   }
 
   /** The newest action on the scene, if it did not work. */
@@ -128,12 +144,13 @@ export class WorldsPage extends Page {
   }
 
   async #scene(moving) {
-    const mark = `${this.jobId} ${this.#ofScene().map((job) => `${job.state}${job.progress?.step ?? ""}`)}`;
+    const id = this.jobId;
+    const mark = `${id} ${this.#ofScene().map((job) => `${job.state}${job.progress?.step ?? ""}`)}`;
     if (mark === this.revision || this.asking) return;
     this.asking = true;
-    const scene = await get(`/api/scenes/${this.jobId}`).catch(() => null);
+    const scene = await get(`/api/scenes/${id}`).catch(() => null);
     this.asking = false;
-    if (!scene) return;
+    if (!scene || id !== this.jobId) return;
     this.revision = mark;
     this.#show(scene, moving);
   }
@@ -147,9 +164,17 @@ export class WorldsPage extends Page {
     this.world.sync({ blocks: scene.blocks, busy, planned }, (i, k, revision) => `/files/${id}/blocks/${i}_${k}.bin?v=${revision}`);
     const state = (list, name) => list.map(({ i, k }) => ({ i, k, state: name }));
     this.painter.setBlocks([...state(planned, "planned"), ...state(busy, "busy"), ...state(scene.blocks, "done")]);
-    const ready = scene.blocks.length > 0 && !moving;
-    show(this.parts.downloads, ready);
+    show(this.parts.downloads, scene.blocks.length > 0 && !moving);
+    const changed = this.#changes() > 0;
+    show(this.parts.undo, changed);
+    this.world.update({ undoable: changed ? null : [] });
     this.#plan(scene);
+  }
+
+  /** How many growths and new blocks can be taken back. */
+  #changes() {
+    const done = (...kinds) => this.#ofScene().filter((job) => kinds.includes(job.kind) && job.state === "done").length;
+    return done("extend", "redo") - done("undo");
   }
 
   /** A scene opened from the library brings its plan along. */
@@ -157,7 +182,7 @@ export class WorldsPage extends Page {
     if (this.planOf === this.jobId) return;
     this.planOf = this.jobId;
     if (this.job?.parameters) fillForm(this.parts.settings, this.job.parameters);
-    if (scene.plan?.indices && this.painter.value().indices.every((index) => index === 0)) this.painter.set(scene.plan);
+    if (scene.plan?.indices) this.painter.set(scene.plan);
   }
 
   #mount(frame) {
