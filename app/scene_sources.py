@@ -23,6 +23,10 @@ Procedural = Annotated[
     str | None,
     typer.Option(metavar="KIND[:SCENES]", help="Built-in scenes in place of SOURCE: rooms:400, village:20, city."),
 ]
+BlockSize = Annotated[
+    float | None,
+    typer.Option("--size", help="Side of a block in metres; 3.2 for rooms, 15 in villages, 12 in cities."),
+]
 WorldName = Annotated[str, typer.Option("--world", help="Classes of SOURCE's plans: room, village or city.")]
 
 

@@ -233,7 +233,7 @@ CASES = {
     "B11 negative steps": ("generate --out NEW --size 2x2 --steps -3", 2, "E-USAGE-STEPS"),
     "B11 a million steps": ("generate --out NEW --size 2x2 --steps 1000000", 2, "E-USAGE-STEPS"),
     "B11 resamples": ("generate --out NEW --size 2x2 --resamples 0", 2, "E-USAGE-RESAMPLES"),
-    "B11 jump": ("generate --out NEW --size 2x2 --steps 5 --jump 9", 2, "E-USAGE-JUMP"),
+    "B11 jump": ("generate --out NEW --size 2x2 --steps 5 --resamples 2 --jump 9", 2, "E-USAGE-JUMP"),
     "B12 guidance nan": ("generate --out NEW --size 2x2 --guidance nan", 2, "E-USAGE-GUIDANCE"),
     "B12 guidance -1": ("generate --out NEW --size 2x2 --guidance -1", 2, "E-USAGE-GUIDANCE"),
     "B13 seed -1": ("generate --out NEW --size 2x2 --seed -1", 2, "E-USAGE", "seed"),

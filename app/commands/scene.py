@@ -11,7 +11,7 @@ from fields.errors import UserError
 
 from ..arguments import Device, Force, JsonTo, PresetName, Resume, Seed
 from ..console import Console
-from ..scene_sources import Procedural, Source, WorldName, check_one_source, crop_settings, open_sources
+from ..scene_sources import BlockSize, Procedural, Source, WorldName, check_one_source, crop_settings, open_sources
 
 PARTS = ("scene_train", "scene_chain", "scene_evaluate", "scene_world")  # modules that add more commands
 
@@ -33,9 +33,7 @@ def prepare(
     world: WorldName = "room",
     preset: PresetName = "tiny",
     crops: Annotated[int | None, typer.Option(help="Blocks out of each scene.", min=1, max=10_000)] = None,
-    size: Annotated[
-        float | None, typer.Option(help="Side of a block in metres; 3.2 for rooms, 15 in villages, 12 in cities.")
-    ] = None,
+    size: BlockSize = None,
     samples: Annotated[int | None, typer.Option(help="Points stored for a block.", min=64, max=4_000_000)] = None,
     held_out: Annotated[float | None, typer.Option(help="Share of the scenes that no training sees.")] = None,
     processes: Annotated[int | None, typer.Option(help="Processes; one for each core by default.", min=1)] = None,

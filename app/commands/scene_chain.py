@@ -9,7 +9,7 @@ import typer
 
 from ..arguments import Device, Force, JsonTo, PresetName, Resume, Seed
 from ..console import Console
-from ..scene_sources import Procedural, Source, WorldName, check_one_source, crop_settings, open_sources
+from ..scene_sources import BlockSize, Procedural, Source, WorldName, check_one_source, crop_settings, open_sources
 
 
 def register(group: typer.Typer) -> None:
@@ -24,9 +24,7 @@ def train_all(
     procedural: Procedural = None,
     world: WorldName = "room",
     preset: PresetName = "tiny",
-    size: Annotated[
-        float | None, typer.Option(help="Side of a block in metres; 3.2 for rooms, 15 in villages, 12 in cities.")
-    ] = None,
+    size: BlockSize = None,
     count: Annotated[int, typer.Option(help="Blocks to generate and compare in the end.", min=2, max=10_000)] = 200,
     processes: Annotated[int | None, typer.Option(help="Processes; one for each core by default.", min=1)] = None,
     bf16: Annotated[
