@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import multiprocessing
 import os
 import signal
@@ -119,7 +120,7 @@ def _on_ray(work: Callable[[Task], Result], tasks: Iterable[Task]) -> Iterator[R
         while running:
             ready, running = ray.wait(running)
             running += [remote.remote(task) for task in islice(remaining, len(ready))]
-            yield from ray.get(ready)
+            yield from copy.deepcopy(ray.get(ready))  # arrays of the cluster are read-only
     finally:
         for reference in running:
             ray.cancel(reference)
