@@ -57,6 +57,16 @@ def code_of(error: pytest.ExceptionInfo[UserError]) -> str:
     return error.value.code
 
 
+def test_pictures_mean_what_drawn_plans_say_of_walls_and_floors() -> None:
+    names = ("floor", "wall", "door", "window", "bed")
+    row = [BY_NAME[name].index for name in ("void", *names)]
+    ground = PaintedGround(ClassMap(np.array([row], np.uint8), (0.0, 0.0), 0.1))
+    maps = ground.masks((0.0, 0.0, 0.6, 0.1), 0.1, names)[:, 0].astype(int).tolist()
+    assert maps[0] == [0, 1, 0, 1, 0, 1]  # floors go on through doors and below beds
+    assert maps[1] == [0, 0, 1, 1, 1, 0]  # doors and windows are in walls
+    assert maps[2:] == [[0, 0, 0, 1, 0, 0], [0, 0, 0, 0, 1, 0], [0, 0, 0, 0, 0, 1]]
+
+
 def test_block_sees_its_window_of_the_picture_and_the_floor_under_furniture() -> None:
     plan = painted()
     maps = plan.masks(FRAME, (0, 1))

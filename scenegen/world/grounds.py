@@ -11,7 +11,7 @@ import numpy as np
 from data import class_map
 from data.class_map import ClassMap, pixel_centres
 from data.layout import Layout
-from data.palette import CLASSES, VOID
+from data.palette import CLASSES, VOID, class_named
 from data.plane_geometry import Polygon, Window, bounds_of
 
 
@@ -30,6 +30,12 @@ class Ground(Protocol):
 
     def seen(self, window: Window, metres_per_pixel: float) -> ClassMap:
         """The class at each pixel's centre as seen from above."""
+
+
+# What else is where a picture shows something, as in plans that are drawn from their shapes: a picture has room for
+# one class a pixel, but floors go on below furniture and through doors, and a door or window is in a wall.
+_IN_WALLS = ("door", "window")
+_NO_FLOOR = ("void", "wall", "window")
 
 
 class PaintedGround:
@@ -55,8 +61,15 @@ class PaintedGround:
         return {CLASSES[index].name for index in np.unique(self.picture.indices).tolist() if index != VOID}
 
     def masks(self, window: Window, metres_per_pixel: float, names: Sequence[str]) -> np.ndarray:
-        """See `Ground`."""
-        return self.seen(window, metres_per_pixel).masks(names)
+        """See `Ground`; walls include doors and windows, and floors all that stands on them."""
+        seen = self.seen(window, metres_per_pixel)
+        maps = seen.masks(names)
+        if "wall" in names:
+            maps[list(names).index("wall")] |= seen.masks(_IN_WALLS).any(0)
+        if "floor" in names:
+            bare = np.isin(seen.indices, [class_named(name).index for name in _NO_FLOOR])
+            maps[list(names).index("floor")] |= ~bare
+        return maps
 
     def seen(self, window: Window, metres_per_pixel: float) -> ClassMap:
         """See `Ground`."""
