@@ -18,7 +18,6 @@ from web_browser import browser
 
 from app.web.pages import PAGES
 from data.procedural import make_capture, write_capture
-from scenegen.shipped import shipped_models
 
 ROOT = Path(__file__).parents[1]
 SIZES = {"desk": (1280, 800), "phone": (390, 844)}
@@ -282,7 +281,6 @@ def test_a_mesh_is_looked_over_before_it_is_fitted(visit, tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.timeout(1200)
-@pytest.mark.skipif(not shipped_models(), reason="no model is shipped yet")
 @pytest.mark.parametrize("size, dark", [("desk", False), ("phone", True)])
 def test_a_world_grows_block_by_block_and_where_one_clicks(visit, size, dark):
     with visit(size, dark) as visitor:
