@@ -26,6 +26,7 @@ def new_vae(preset: Preset, seed: int = 0) -> TriplaneVAE:
             sizes.widths,
             sizes.attention,
             heads_of(sizes.widths[-1]),
+            patch=sizes.patch,
         )
 
 

@@ -7,9 +7,12 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from torch.nn.functional import binary_cross_entropy_with_logits
 
 from .blocks import CLAMP, BlockFrame
 from .decoder import TriplaneDecoder
+
+_SIDE_WIDTH = 0.01  # block units: 16 mm in a block of 3.2 m
 
 
 @dataclass(frozen=True)
@@ -31,6 +34,11 @@ def distance_error(f: Tensor, sdf: Tensor) -> Tensor:
     """|f - sdf|, and nothing where a clamped target only says "far" and f is farther still."""
     far = sdf.abs() >= CLAMP - 1e-3
     return torch.where(far, torch.relu(CLAMP - f * sdf.sign()), (f - sdf).abs())
+
+
+def side_error(f: Tensor, sdf: Tensor) -> Tensor:
+    """Cross-entropy of being inside, with sides as soft as logistic noise of `_SIDE_WIDTH` in the distance."""
+    return binary_cross_entropy_with_logits(-f / _SIDE_WIDTH, torch.sigmoid(-sdf / _SIDE_WIDTH), reduction="none")
 
 
 def fit_loss(decoder: TriplaneDecoder, planes: Tensor, batch: Mapping[str, Tensor], weights: LossWeights) -> Tensor:

@@ -13,7 +13,7 @@ from fields.progress import Progress
 
 from .augment import SYMMETRIES
 from .block_set import BlockSet, Decoder, move
-from .fit_loss import distance_error
+from .fit_loss import distance_error, side_error
 from .models import Posterior, TriplaneVAE
 from .training import Losses, Share, TrainOptions, TrainState, precision, share_of, train
 
@@ -25,6 +25,7 @@ class VaeOptions(TrainOptions):
     warm_up: float = 0.1  # share of the run on planes alone, as BlockFusion's code begins
     points: int = 1024  # of each block in a step
     sdf_weight: float = 20.0
+    side_weight: float = 0.3  # of the inside and outside that distances mean: thin parts are lost without it
     plane_weight: float = 0.05  # after the warm-up
     kl_weight: float = 1e-3
 
@@ -88,6 +89,7 @@ def _losses(
     total = options.kl_weight * kl
     if on_planes:
         return {"loss": total + planes, "planes": planes, "kl": kl}
-    sdf = distance_error(decoder(decoded, batch.points), batch.sdf).mean()
-    total = total + options.plane_weight * planes + options.sdf_weight * sdf
-    return {"loss": total, "planes": planes, "kl": kl, "sdf": sdf}
+    found = decoder(decoded, batch.points)
+    sdf, side = distance_error(found, batch.sdf).mean(), side_error(found, batch.sdf).mean()
+    total = total + options.plane_weight * planes + options.sdf_weight * sdf + options.side_weight * side
+    return {"loss": total, "planes": planes, "kl": kl, "sdf": sdf, "side": side}

@@ -90,6 +90,23 @@ def test_vae_may_go_deeper_than_its_latents() -> None:
     assert network(planes)[0].shape == planes.shape
 
 
+def test_vae_of_patches_looks_at_every_vertex_and_gives_every_vertex_back() -> None:
+    network = woken(vae(patch=2, widths=(16, 16), attention_layers=0))
+    planes = small_blocks(1).planes.float().requires_grad_()
+    mean = network.encode(planes).mean
+    assert mean.shape == (1, 3, 2, RESOLUTION // 4, RESOLUTION // 4)
+    mean.square().sum().backward()
+    assert planes.grad is not None and (planes.grad != 0).all()
+    decoded = network.decode(mean.detach())
+    assert decoded.shape == planes.shape
+    assert len(decoded.detach()[0, 0, 0].unique()) > RESOLUTION**2 / 2  # not the same number for a whole patch
+
+
+def test_scales_that_do_not_lead_to_the_latents_are_refused() -> None:
+    with pytest.raises(ValueError, match="patches of 2 and 2 scales do not lead from 16 to 2"):
+        vae(patch=2, widths=(16, 16), latent_resolution=2)
+
+
 def test_one_plane_of_a_block_changes_the_latents_of_the_others_but_not_of_other_blocks() -> None:
     network = woken(vae())
     planes = small_blocks(2).planes.float()
@@ -200,7 +217,7 @@ def test_linear_attention_is_an_average_of_values() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "vae_count", "denoiser_count"), [("tiny", 0.5e6, 3.1e6), ("small", 2.9e6, 21.7e6), ("paper", 0.8e9, 100e6)]
+    ("name", "vae_count", "denoiser_count"), [("tiny", 0.9e6, 3.1e6), ("small", 4.3e6, 23.3e6), ("paper", 0.8e9, 100e6)]
 )
 def test_presets_have_about_the_sizes_of_the_ladder(name: str, vae_count: float, denoiser_count: float) -> None:
     from scenegen.build import new_denoiser, new_vae

@@ -18,6 +18,7 @@ from fields.checkpoint import load_tensors, save_tensors
 from fields.errors import UserError
 from scenegen.augment import SYMMETRIES
 from scenegen.average import Average
+from scenegen.fit_loss import side_error
 from scenegen.latents import LatentSet, encode_blocks
 from scenegen.models import ConvDenoiser, TriplaneVAE
 from scenegen.sampling import SamplingOptions, decode_latents, finished, sample_latents
@@ -342,3 +343,12 @@ def test_two_processes_learn_the_same_as_one(tmp_path: Path) -> None:
         assert all(torch.equal(one[key], two[key]) for key in one)
         for key, value in state.model.state_dict().items():  # type: ignore[attr-defined]
             torch.testing.assert_close(one[key], value, atol=2e-3, rtol=1e-2)
+
+
+def test_being_on_the_wrong_side_costs_more_the_farther_it_is_and_the_true_distance_costs_least() -> None:
+    sdf = torch.tensor([-0.05, -0.01, 0.0, 0.01, 0.05])
+    offsets = torch.linspace(-0.1, 0.1, 41)
+    costs = side_error(sdf[:, None] + offsets, sdf[:, None].expand(-1, 41))
+    assert (costs.argmin(1) == 20).all()
+    inside = side_error(torch.tensor([0.01, 0.03, 0.06]), torch.full((3,), -0.05))
+    assert (inside.diff() > 0).all()

@@ -6,12 +6,14 @@ left out by name, so that shorter networks can be cut from longer ones.
 
 from __future__ import annotations
 
+import contextlib
 import math
 from collections.abc import Callable, Container
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from fields.planes import PLANE_AXES
 
@@ -32,8 +34,13 @@ def unfold(stack: Tensor) -> Tensor:
 
 
 def softmax_attention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-    """Scaled dot-product attention over [B, heads, T, D] (Vaswani et al. 2017, equation 1)."""
-    return functional.scaled_dot_product_attention(q, k, v)
+    """Scaled dot-product attention over [B, heads, T, D] (Vaswani et al. 2017, equation 1).
+
+    A block has 48 to 192 tokens: too few for the tiled kernel that PyTorch takes on a CPU, whose gradient is slow.
+    """
+    plain = sdpa_kernel(SDPBackend.MATH) if q.device.type == "cpu" else contextlib.nullcontext()
+    with plain:
+        return functional.scaled_dot_product_attention(q, k, v)
 
 
 def linear_attention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:

@@ -14,6 +14,7 @@ import torch
 from diffusers.configuration_utils import ConfigMixin, register_to_config
 from diffusers.models.modeling_utils import ModelMixin
 from torch import Tensor, nn
+from torch.nn.functional import pixel_shuffle, pixel_unshuffle
 
 from ..augment import SYMMETRIES
 from .layers import ConvBlock, MixingLayer, PlaneEmbedding, Upsample, activation_of, fold, norm, silent, unfold
@@ -51,7 +52,9 @@ class Posterior:
 class TriplaneVAE(ModelMixin, ConfigMixin):  # type: ignore[misc]
     """Compresses planes [B, 3, C, R, R] to latents [B, 3, c, r, r].
 
-    There is a width for each scale from R down by halves; scales below r, if any, lie inside encoder and decoder.
+    Tokens are patches of patch x patch vertices: a network at the planes' own resolution would be narrow and slow.
+    There is a width for each scale from R / patch down by halves; scales below r, if any, lie inside encoder and
+    decoder.
 
     The prior is N(0, 0.25^2), BlockFusion's. That is a matter of scale only (diffusion divides by the latents'
     measured deviation), but what a fresh convolution puts out is larger than such a posterior's noise, so
@@ -71,12 +74,16 @@ class TriplaneVAE(ModelMixin, ConfigMixin):  # type: ignore[misc]
         attention: str = "softmax",
         activation: str = "silu",
         prior_deviation: float = 0.25,
+        patch: int = 1,
     ) -> None:
         super().__init__()
-        level = round(math.log2(resolution / latent_resolution))  # scale of the latents
-        bottom = resolution // 2 ** (len(widths) - 1)
-        if latent_resolution * 2**level != resolution or not 0 <= level < len(widths) or bottom < 1:
-            raise ValueError(f"{len(widths)} scales do not lead from {resolution} to {latent_resolution}")
+        finest = resolution // patch
+        level = round(math.log2(finest / latent_resolution))  # scale of the latents
+        bottom = finest // 2 ** (len(widths) - 1)
+        if latent_resolution * 2**level * patch != resolution or not 0 <= level < len(widths) or bottom < 1:
+            raise ValueError(
+                f"patches of {patch} and {len(widths)} scales do not lead from {resolution} to {latent_resolution}"
+            )
         self.prior_deviation = prior_deviation
         self.latent_shape = (3, latent_channels, latent_resolution, latent_resolution)
         self.register_buffer("plane_mean", torch.zeros(3, plane_channels, resolution, resolution))
@@ -88,12 +95,15 @@ class TriplaneVAE(ModelMixin, ConfigMixin):  # type: ignore[misc]
             layers = nn.ModuleList(MixingLayer(f"{name}.mix.{k}", *mixing) for k in range(attention_layers))
             return _Funnel(name, widths, first, last, layers, activation)
 
-        self.planes_in = nn.Conv2d(plane_channels, widths[0], 3, padding=1)
+        self.patch = patch
+        self.planes_in = nn.Conv2d(plane_channels * patch**2, widths[0], 3, padding=1)
         self.encoder = funnel("encoder", 0, level)
         self.latent_out = _head(widths[level], nn.Conv2d(widths[level], 2 * latent_channels, 1), activation)
         self.latent_in = nn.Conv2d(latent_channels, widths[level], 3, padding=1)
         self.decoder = funnel("decoder", level, 0)
-        self.planes_out = _head(widths[0], silent(nn.Conv2d(widths[0], plane_channels, 3, padding=1)), activation)
+        out = silent(nn.Conv2d(widths[0], plane_channels * patch**2, 3, padding=1))
+        self.planes_out = _head(widths[0], out, activation)
+        self.to(memory_format=torch.channels_last)  # type: ignore[call-arg]  # what convolutions are faster in
 
     def normalise_to(self, planes: Tensor) -> None:
         """Take the mean block, over `planes` [N, 3, C, R, R] and symmetries, and the deviation of channels from it.
@@ -123,7 +133,8 @@ class TriplaneVAE(ModelMixin, ConfigMixin):  # type: ignore[misc]
     def encode(self, planes: Tensor, skip: Container[str] = ()) -> Posterior:
         """Posterior of the latents of planes [B, 3, C, R, R]."""
         embedding = self.embedding(batch=len(planes))
-        x = self.encoder(self.planes_in(fold(self.normalised(planes))), embedding, skip)
+        patches = pixel_unshuffle(fold(self.normalised(planes)), self.patch)
+        x = self.encoder(self.planes_in(_channels_last(patches)), embedding, skip)
         mean, excess = unfold(self.latent_out(x)).float().chunk(2, dim=2)
         log_variance = (excess + _FIRST_LOG_VARIANCE).clamp(*_LOG_VARIANCE) + 2 * math.log(self.prior_deviation)
         return Posterior(mean, log_variance, self.prior_deviation)
@@ -131,8 +142,9 @@ class TriplaneVAE(ModelMixin, ConfigMixin):  # type: ignore[misc]
     def decode(self, latent: Tensor, skip: Container[str] = ()) -> Tensor:
         """Planes [B, 3, C, R, R] of latents [B, 3, c, r, r]."""
         embedding = self.embedding(batch=len(latent))
-        x = self.decoder(self.latent_in(fold(latent / self.prior_deviation)), embedding, skip)
-        found = unfold(self.planes_out(x)).float()
+        x = self.latent_in(_channels_last(fold(latent / self.prior_deviation)))
+        patches = self.planes_out(self.decoder(x, embedding, skip))
+        found = unfold(pixel_shuffle(patches, self.patch)).float()
         return found * self.plane_deviation + self.plane_mean
 
     def forward(self, planes: Tensor, noise: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:
@@ -179,6 +191,10 @@ class _Funnel(nn.Module):
             x = double(x)
             x = block(x + kept[level] if level in kept else x, embedding, skip)
         return x
+
+
+def _channels_last(stack: Tensor) -> Tensor:
+    return stack.contiguous(memory_format=torch.channels_last)
 
 
 def _head(width: int, last: nn.Module, activation: str) -> nn.Sequential:
