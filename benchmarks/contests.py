@@ -14,20 +14,23 @@ from torch import Tensor
 
 import cuda_ext
 from app.bench.timing import Contest
-from cuda_ext import HashGrid, MarchSpace, ParameterGroup, reference_only
+from cuda_ext import HashGrid, MarchSpace, ParameterGroup, SparseIndex, line_lookup, reference_only, using
+from cuda_ext.accelerators import HALF, find_accelerator
 from cuda_ext.march import coarsen, pack_bits
 
 WIDTHS = (32, 64, 64, 16)
+OTHER_WIDTHS = ((32, 16, 16, 16), (32, 32, 32, 16), (32, 128, 128, 16))
 _RESOLUTION = 128  # of the occupancy grid
 
 
 @dataclass(frozen=True)
 class Entry:
-    """One comparison, and what our side must move and compute at least."""
+    """One comparison, and what our side must move to or from memory and compute at least; `half`: on matrix units."""
 
     contest: Contest
     bytes: int
     flops: int = 0
+    half: bool = False
 
 
 class Bench:
@@ -61,7 +64,10 @@ def entries(device: torch.device, sizes: list[int], grid: HashGrid, parts: int =
     found: list[Entry] = []
     for size in sizes:
         found += hash_grid_entries(bench, size, grid, tcnn)
-        found += mlp_entries(bench, size, tcnn)
+        for widths in (WIDTHS, *OTHER_WIDTHS):
+            found += mlp_entries(bench, size, widths, tcnn)
+        found += encoded_entries(bench, size, grid, tcnn)
+        found += lookup_entries(bench, size)
         found += composite_entries(bench, size, nerfacc)
         found += march_entries(bench, max(1, size // 64), nerfacc)
         found += adam_entries(bench, size)
@@ -69,13 +75,8 @@ def entries(device: torch.device, sizes: list[int], grid: HashGrid, parts: int =
 
 
 def accelerators(device: torch.device) -> tuple[ModuleType | None, ModuleType | None]:
-    """tiny-cuda-nn and nerfacc where they import and a GPU is there (the first raises OSError without)."""
-    found: list[ModuleType | None] = []
-    for name in ("tinycudann", "nerfacc"):
-        try:
-            found.append(__import__(name) if device.type == "cuda" else None)
-        except (ImportError, OSError):
-            found.append(None)
+    """tiny-cuda-nn and nerfacc where they can be used."""
+    found = [find_accelerator(name)[0] if device.type == "cuda" else None for name in ("tinycudann", "nerfacc")]
     return found[0], found[1]
 
 
@@ -83,11 +84,22 @@ def copy_bandwidth(device: torch.device, floats: int, parts: int = 20) -> float:
     """Bytes read and written each second by a device-to-device copy: the limit of memory-bound kernels."""
     source = torch.zeros(floats, device=device)
     target = torch.empty_like(source)
-    work = Bench(device, parts).timed(lambda: target.copy_(source))
+    return 8.0 * floats / _seconds(Bench(device, parts), lambda: target.copy_(source))
+
+
+def matrix_rate(device: torch.device, side: int, dtype: torch.dtype, parts: int = 20) -> float:
+    """FLOP/s of a large matrix product: the limit of networks. float32 is without TF32."""
+    torch.backends.cuda.matmul.allow_tf32 = False
+    a, b = torch.ones(side, side, dtype=dtype, device=device), torch.ones(side, side, dtype=dtype, device=device)
+    return 2.0 * side**3 / _seconds(Bench(device, parts), lambda: a @ b)
+
+
+def _seconds(bench: Bench, call: Callable[[], object]) -> float:
+    work = bench.timed(call)
     work()
     start = perf_counter()
     work()
-    return 8.0 * floats * parts / (perf_counter() - start)
+    return (perf_counter() - start) / bench.parts
 
 
 def with_backward(forward: Callable[..., Tensor], *inputs: Tensor) -> Callable[[], object]:
@@ -115,6 +127,7 @@ def hash_grid_entries(bench: Bench, size: int, grid: HashGrid, tcnn: ModuleType 
     u, table = bench.random(size, 3), bench.random(grid.entries, grid.features).requires_grad_()
     config = f"N={size} L={grid.levels} F={grid.features} 2^{grid.log2_entries}"
     least = size * (12 + grid.width * 4 * 9)
+    flops = size * grid.levels * 8 * (3 + 2 * grid.features)
 
     def ours(table: Tensor) -> Tensor:
         return cuda_ext.hash_grid(u, table, grid)
@@ -127,36 +140,103 @@ def hash_grid_entries(bench: Bench, size: int, grid: HashGrid, tcnn: ModuleType 
         theirs, both = lambda: encoding(u), with_backward(lambda _: encoding(u), weights)
     return [
         Entry(bench.contest("hash_grid forward", config, _without_graph(lambda: ours(table)), baseline,
-                            _without_graph(theirs)), least),
+                            _without_graph(theirs)), least, flops),
         Entry(bench.contest("hash_grid forward+backward", config, with_backward(ours, table), baseline, both),
-              2 * least),
+              2 * least, 2 * flops),
     ]
 
 
-def mlp_entries(bench: Bench, size: int, tcnn: ModuleType | None) -> list[Entry]:
-    """The small network against cuBLAS in fp32, and against tiny-cuda-nn's in half precision."""
-    x = bench.random(size, WIDTHS[0]).requires_grad_()
-    weights = ((bench.random(cuda_ext.weight_count(WIDTHS)) - 0.5) * 0.3).requires_grad_()
-    config = f"N={size} " + "-".join(map(str, WIDTHS))
-    flops, moved = 2 * size * cuda_ext.weight_count(WIDTHS), 4 * size * (WIDTHS[0] + WIDTHS[-1])
+def mlp_entries(bench: Bench, size: int, widths: tuple[int, ...], tcnn: ModuleType | None) -> list[Entry]:
+    """A small network against cuBLAS in fp32, and against tiny-cuda-nn's in half precision."""
+    x = bench.random(size, widths[0]).requires_grad_()
+    weights = ((bench.random(cuda_ext.weight_count(widths)) - 0.5) * 0.3).requires_grad_()
+    config = f"N={size} " + "-".join(map(str, widths))
+    flops, moved = 2 * size * cuda_ext.weight_count(widths), 4 * size * (widths[0] + widths[-1])
 
     def ours(x: Tensor, weights: Tensor) -> Tensor:
-        return cuda_ext.mlp(x, weights, WIDTHS)
+        return cuda_ext.mlp(x, weights, widths)
 
-    forward, both = _without_graph(lambda: ours(x, weights)), with_backward(ours, x, weights)
-    rivals = {"pytorch matmul fp32": (by_reference(forward), by_reference(both))}
+    usual = (_without_graph(lambda: ours(x, weights)), with_backward(ours, x, weights))
+    rivals = {"pytorch matmul fp32": (by_reference(usual[0]), by_reference(usual[1]))}
     if tcnn is not None:
-        network = tcnn.Network(WIDTHS[0], WIDTHS[-1], _tcnn_network())
+        network = tcnn.Network(widths[0], widths[-1], _tcnn_network(widths))
         rivals["tinycudann fp16"] = (_without_graph(lambda: network(x)),
                                      with_backward(lambda x, _: network(x), x, network.params))
+    own = {"mlp": (usual, 3)}
+    if _has_half(bench):  # its backward pass goes forward again
+        own["mlp half"] = ((_in_half(usual[0]), _in_half(usual[1])), 4)
+    return [
+        entry
+        for name, ((forward, both), passes) in own.items()
+        for rival, (alone, differentiated) in rivals.items()
+        for entry in (
+            Entry(bench.contest(f"{name} forward", config, forward, rival, alone), moved, flops, name != "mlp"),
+            Entry(bench.contest(f"{name} forward+backward", config, both, rival, differentiated), 3 * moved,
+                  passes * flops, name != "mlp"),
+        )
+    ]
+
+
+def encoded_entries(bench: Bench, size: int, grid: HashGrid, tcnn: ModuleType | None) -> list[Entry]:
+    """Hash grid and network together, as a field uses them."""
+    widths = (grid.width, *WIDTHS[1:])
+    u, table = bench.random(size, 3), bench.random(grid.entries, grid.features).requires_grad_()
+    weights = ((bench.random(cuda_ext.weight_count(widths)) - 0.5) * 0.3).requires_grad_()
+    config = f"N={size} L={grid.levels} F={grid.features} 2^{grid.log2_entries} " + "-".join(map(str, widths))
+    moved = size * (12 + grid.width * 4 * 9 + 4 * (widths[0] + widths[-1]))
+    flops = size * (grid.levels * 8 * (3 + 2 * grid.features) + 2 * cuda_ext.weight_count(widths))
+
+    def ours(table: Tensor, weights: Tensor) -> Tensor:
+        return cuda_ext.mlp(cuda_ext.hash_grid(u, table, grid), weights, widths)
+
+    forward, both = _without_graph(lambda: ours(table, weights)), with_backward(ours, table, weights)
+    rival, alone, differentiated = "pytorch reference", by_reference(forward), by_reference(both)
+    if tcnn is not None:
+        model = tcnn.NetworkWithInputEncoding(3, widths[-1], _tcnn_grid(grid), _tcnn_network(widths))
+        rival, alone = "tinycudann fp16", _without_graph(lambda: model(u))
+        differentiated = with_backward(lambda _: model(u), model.params)
+    half = _has_half(bench)
+    if half:
+        forward, both = _in_half(forward), _in_half(both)
+    return [
+        Entry(bench.contest("hash_grid+mlp forward", config, forward, rival, alone), moved, flops, half),
+        Entry(bench.contest("hash_grid+mlp forward+backward", config, both, rival, differentiated), 3 * moved,
+              3 * flops, half),
+    ]
+
+
+def lookup_entries(bench: Bench, size: int, channels: int = 16, side: int = 64) -> list[Entry]:
+    """Planes, lines and sparse voxels, values and the table's gradient."""
+    u = bench.random(size, 3)
+    planes, line = bench.random(3, side, side, channels), bench.random(3 * side, channels)
+    voxels = torch.ones(side // 4, side // 4, side // 4, dtype=torch.bool).nonzero().to(bench.device)
+    index, empty = SparseIndex.of_vertices(voxels, side // 4), bench.random(channels)
+    values = bench.random(len(voxels), channels)
+    calls: dict[str, tuple[Callable[[Tensor], Tensor], Tensor, int, int]] = {
+        "planes": (lambda table: cuda_ext.triplane_lookup(table, u), planes, 3, 4),
+        "lines": (lambda table: line_lookup(table, u, sizes=[side] * 3), line, 3, 2),
+        "voxels": (lambda table: cuda_ext.sparse_lookup(index, table, u, empty), values, 1, 8),
+    }
     found = []
-    for name, (alone, differentiated) in rivals.items():
-        found += [
-            Entry(bench.contest("mlp forward", config, forward, name, alone), moved, flops),
-            Entry(bench.contest("mlp forward+backward", config, both, name, differentiated), 3 * moved,
-                  3 * flops),
-        ]
+    for name, (call, table, items, corners) in calls.items():
+        both = with_backward(call, table.requires_grad_())
+        contest = bench.contest(f"{name} forward+backward", f"N={size} C={channels} side={side}", both,
+                                "pytorch reference", by_reference(both))
+        row = items * channels
+        found.append(Entry(contest, size * (24 + 8 * row), 4 * size * row * corners))
     return found
+
+
+def _has_half(bench: Bench) -> bool:
+    return bench.device.type == "cuda" and find_accelerator(HALF)[0] is not None
+
+
+def _in_half(call: Callable[[], object]) -> Callable[[], object]:
+    def run() -> object:
+        with using(HALF):
+            return call()
+
+    return run
 
 
 def composite_entries(bench: Bench, size: int, nerfacc: ModuleType | None) -> list[Entry]:
@@ -234,6 +314,6 @@ def _tcnn_grid(grid: HashGrid) -> dict[str, object]:
             "per_level_scale": growth}
 
 
-def _tcnn_network() -> dict[str, object]:
+def _tcnn_network(widths: tuple[int, ...]) -> dict[str, object]:
     return {"otype": "FullyFusedMLP", "activation": "ReLU", "output_activation": "None",
-            "n_neurons": WIDTHS[1], "n_hidden_layers": len(WIDTHS) - 2}
+            "n_neurons": widths[1], "n_hidden_layers": len(widths) - 2}

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from time import perf_counter
 from typing import Any
 
+from data.procedural import orbit_cameras
 from fields.budget import Budget
 from fields.field import Field
 from fields.fit import fit_images
@@ -36,3 +38,13 @@ def unseen_psnr(field: Field, capture: Capture) -> float:
         picture = render_view(field, capture.test.cameras, index)["rgb"]
         values.append(psnr(picture.cpu(), capture.test.image(index)))
     return sum(values) / len(values)
+
+
+def frames_per_second(field: Field, side: int, count: int) -> float:
+    """Pictures of `side` x `side` pixels round the scene, one after the other, the first one not counted."""
+    cameras = orbit_cameras(count + 1, side)
+    for index in range(count + 1):
+        if index == 1:
+            start = perf_counter()
+        render_view(field, cameras, index)["rgb"].cpu()
+    return count / (perf_counter() - start)

@@ -1,7 +1,16 @@
-"""What to run whenever a GPU is at hand: `python -m benchmarks.gpu build check kernels fit engines`.
+"""What to run whenever a GPU is at hand: `python -m benchmarks.gpu STEP…`, of
+
+    build, check      compile for this GPU; tests on it, compute-sanitizer
+    kernels           every kernel against its rivals, the rate of copies and that of matrix products
+    fit, engines      PSNR of unseen views over time, by preset and by engine, on every scene that is there
+    frames            frames a second
+    chain             fit, eval, convert, mesh and render by the command line
+    pairs             what conversions keep, `hash` to `mlp` first
+    rooms             train the scene generator at preset `small`
 
 Every step adds its part to benchmarks/results/gpu-<name>-<date>.json and prints a short table. `--dry-run`
-goes through all of it on the CPU at tiny sizes, so that no minute of a GPU is lost to a slip of the pen.
+goes through all of it on the CPU at tiny sizes, so that no minute of a GPU is lost to a slip of the pen. What `pairs`
+and `rooms` have done stays in the folder --work, and the same command goes on with the rest.
 """
 
 from __future__ import annotations
@@ -14,15 +23,16 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from app.bench.timing import measure
+from app.source import open_source
 from cuda_ext import HashGrid
-from cuda_ext.accelerators import ACCELERATORS, using
+from cuda_ext.accelerators import ACCELERATORS, HALF, using
 from data import make_capture
 from fields.budget import Budget
 from fields.engines import NATIVE, check_engine, engine_names
@@ -33,21 +43,11 @@ from fields.space import Space
 from fields.views import Capture
 
 from .commands import ROOT, failed, run
-from .contests import copy_bandwidth, entries
-from .fitting import follow
+from .contests import copy_bandwidth, entries, matrix_rate
+from .fitting import follow, frames_per_second
+from .gpu_jobs import chain, pairs, rooms
+from .gpu_plan import DATA, Plan
 from .machine import device_name, hardware, slug, versions
-
-
-@dataclass(frozen=True)
-class Plan:
-    """How large the steps are."""
-
-    device: torch.device
-    dry: bool
-    seconds: float = 60.0  # of each fit
-
-    def choose(self, real: Any, dry: Any) -> Any:
-        return dry if self.dry else real
 
 
 def build(plan: Plan) -> dict[str, Any]:
@@ -68,88 +68,135 @@ def build(plan: Plan) -> dict[str, Any]:
 def check(plan: Plan) -> dict[str, Any]:
     """The tests marked `cuda`, then, where it runs, compute-sanitizer over the kernels' parity tests."""
     pytest = [sys.executable, "-m", "pytest", "-m", "not slow", "-rs", "tests/test_cuda.py"]
-    found = {"pytest": run([*pytest, "tests/test_cuda_build.py"], 580)}
+    others = ["tests/test_cuda_build.py", "tests/test_tinycudann.py", "tests/test_nerfacc.py"]
+    found = {"pytest": run(pytest if plan.dry else [*pytest, *others], 580)}
     sanitizer = shutil.which("compute-sanitizer")
     if sanitizer and not plan.dry:
-        for tool in ("memcheck", "racecheck"):
+        for tool in ("memcheck", "racecheck", "synccheck"):
             watched = [sanitizer, "--tool", tool, "--error-exitcode", "9", *pytest]
             found[tool] = run([*watched, "-k", "agree and not large and not chunks"], 580)
     return found
 
 
 def kernels(plan: Plan) -> dict[str, Any]:
-    """Every kernel against its rivals, and against the rate at which the device copies memory."""
+    """Every kernel against its rivals, and against the rates at which the device copies memory and multiplies."""
     grid = plan.choose(HashGrid(), HashGrid(4, 2, 10, 4.0, 32.0))
     sizes = plan.choose([1 << 18, 1 << 19, 1 << 20, 1 << 21], [1 << 8])
-    bandwidth = copy_bandwidth(plan.device, plan.choose(1 << 28, 1 << 16))
+    bandwidth, side = copy_bandwidth(plan.device, plan.choose(1 << 28, 1 << 16)), plan.choose(8192, 64)
+    rates = {dtype: matrix_rate(plan.device, side, dtype) for dtype in (torch.float32, torch.float16)}
     rows = []
     for entry in entries(plan.device, sizes, grid, plan.choose(10, 1)):
         row: dict[str, Any] = asdict(measure(entry.contest, plan.choose(9, 1)))
-        row |= {"bytes_per_s": entry.bytes / row["ours_s"], "flops_per_s": entry.flops / row["ours_s"],
-                "of_copy": entry.bytes / row["ours_s"] / bandwidth}
+        rate = rates[torch.float16 if entry.half else torch.float32]
+        row |= {"bytes": entry.bytes, "flops": entry.flops, "bytes_per_s": entry.bytes / row["ours_s"],
+                "flops_per_s": entry.flops / row["ours_s"], "of_copy": entry.bytes / row["ours_s"] / bandwidth,
+                "of_matrix": entry.flops / row["ours_s"] / rate}
         rows.append(row)
-        print(f"{row['name']:28} {row['config']:28} {row['ours_s'] * 1e6:10.1f} us   {row['ratio']:6.2f} x "
-              f"{row['baseline']:20} {row['of_copy']:6.2f} of copy")
-    return {"copy_bytes_per_s": bandwidth, "rows": rows}
+        print(f"{row['name']:32} {row['config']:44} {row['ours_s'] * 1e6:10.1f} us   {row['ratio']:6.2f} x "
+              f"{row['baseline']:20} {row['of_copy']:6.3f} of copy {row['of_matrix']:6.3f} of matrix")
+    return {"copy_bytes_per_s": bandwidth, "matmul_float_flops_per_s": rates[torch.float32],
+            "matmul_half_flops_per_s": rates[torch.float16], "rows": rows}
+
+
+def scenes(plan: Plan) -> dict[str, Capture]:
+    """The procedural scene, and the photos that the goals are set for, where they are."""
+    found = {"procedural": make_capture(*plan.choose((100, 8, 400), (4, 1, 24)))}
+    for name in () if plan.dry else ("chair_400", "lego_400"):
+        folder = plan.data / "nerf" / name
+        capture = open_source(str(folder)).capture if folder.is_dir() else None
+        if capture is None:
+            print(f"{name}: not in {plan.data}")
+        else:
+            found[name] = capture
+    return found
 
 
 def fit(plan: Plan) -> dict[str, Any]:
-    """Fit the procedural scene and follow the PSNR of unseen views over time."""
-    capture = make_capture(*plan.choose((100, 8, 400), (4, 1, 24)))
-    found = {}
-    for preset in plan.choose(("small", "paper"), ("tiny",)):
-        budget = plan.choose(Budget(seconds=plan.seconds), Budget(steps=32))
-        space = Space(capture.bounds, capture.contraction)
-        field = Field.create("hash", space, preset=preset).to(plan.device)
-        found[preset] = curve = follow(field, capture, budget)
-        print(f"fit hash {preset:8} {curve['psnr'][-1]:.2f} dB after {curve['seconds'][-1]:.1f} s, "
-              f"{curve['steps']} steps")
+    """Fit every scene with every preset and follow the PSNR of unseen views over time."""
+    found: dict[str, Any] = {}
+    for scene, capture in scenes(plan).items():
+        for preset in plan.choose(("small", "paper"), ("tiny",)):
+            found[f"{scene} {preset}"] = curve = _fit_with(NATIVE, preset, capture, plan)
+            print(f"fit {scene} {preset:8} {_told(curve)}")
     return found
 
 
 def engines(plan: Plan) -> dict[str, Any]:
-    """The same fit with our own kernels and with every engine that this machine can use, side by side."""
-    capture = make_capture(*plan.choose((100, 8, 400), (4, 1, 24)))
-    budget = plan.choose(Budget(seconds=plan.seconds), Budget(steps=16))
+    """The same fits with our usual kernels, our own in half precision, and other packages, side by side."""
     found: dict[str, Any] = {}
-    for engine in (NATIVE, *ACCELERATORS, "+".join(ACCELERATORS)):
-        try:
-            found[engine] = curve = _fit_with(engine, capture, budget, plan)
-            text = f"{curve['psnr'][-1]:.2f} dB after {curve['seconds'][-1]:.1f} s, {curve['steps']} steps"
-        except UserError as error:
-            found[engine] = {"refused": error.line()}
-            text = error.line()
-        print(f"fit with {engine:20} {text}")
+    names = (NATIVE, *ACCELERATORS, f"{HALF}+nerfacc", "tinycudann+nerfacc")
+    for scene, capture in scenes(plan).items():
+        for engine in names:
+            try:
+                found[f"{scene} {engine}"] = curve = _fit_with(engine, plan.choose("paper", "tiny"), capture, plan)
+                text = _told(curve)
+            except UserError as error:
+                found[f"{scene} {engine}"] = {"refused": error.line()}
+                text = error.line()
+            print(f"fit {scene} with {engine:20} {text}")
     return found
 
 
-def _fit_with(engine: str, capture: Capture, budget: Budget, plan: Plan) -> dict[str, Any]:
+def frames(plan: Plan) -> dict[str, Any]:
+    """Frames a second of a hash field after a short fit, with our usual kernels and in half precision."""
+    capture, found = scenes(plan)["procedural"], {}
+    field = _new_field(plan.choose("small", "tiny"), capture, plan)
+    follow(field, capture, Budget(steps=plan.choose(3000, 16)))
+    for engine in (NATIVE, HALF):
+        try:
+            with using(*engine_names(engine, plan.device.type)):
+                rate = frames_per_second(field, plan.choose(800, 24), plan.choose(20, 2))
+            found[engine] = {"frames_per_s": rate}
+            print(f"frames with {engine:8} {rate:.1f} a second")
+        except UserError as error:
+            found[engine] = {"refused": error.line()}
+            print(f"frames with {engine:8} {error.line()}")
+    return found
+
+
+def _new_field(preset: str, capture: Capture, plan: Plan) -> Field:
+    return Field.create("hash", Space(capture.bounds, capture.contraction), preset=preset).to(plan.device)
+
+
+def _told(curve: dict[str, Any]) -> str:
+    goals = [f", {goal} after {at:.1f} s" for goal, at in curve["seconds_to"].items() if at is not None]
+    return f"{curve['psnr'][-1]:.2f} dB after {curve['seconds'][-1]:.1f} s, {curve['steps']} steps{''.join(goals)}"
+
+
+def _fit_with(engine: str, preset: str, capture: Capture, plan: Plan) -> dict[str, Any]:
     names = engine_names(engine, plan.device.type)
-    space = Space(capture.bounds, capture.contraction)
-    field = Field.create("hash", space, preset=plan.choose("paper", "tiny")).to(plan.device)
+    field = _new_field(preset, capture, plan)
     check_engine(field, names)
     with using(*names):
-        return follow(field, capture, budget)
+        return follow(field, capture, plan.choose(Budget(seconds=plan.seconds), Budget(steps=16)))
 
 
 Step = Callable[[Plan], dict[str, Any]]
-STEPS: dict[str, Step] = {"build": build, "check": check, "kernels": kernels, "fit": fit, "engines": engines}
+STEPS: dict[str, Step] = {
+    step.__name__: step for step in (build, check, kernels, fit, engines, frames, chain, pairs, rooms)
+}
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the steps in the order given; the exit status is 1 when a command of a step failed."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.gpu", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.gpu", description=__doc__,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("steps", nargs="+", choices=list(STEPS))
     parser.add_argument("--dry-run", action="store_true", help="tiny sizes on the CPU")
     parser.add_argument("--seconds", type=float, default=60.0, help="budget of each fit")
+    parser.add_argument("--limit", type=float, default=540.0, help="seconds of each command of pairs and rooms")
+    parser.add_argument("--data", type=Path, default=DATA, help="folder with nerf/chair_400 and nerf/lego_400")
+    parser.add_argument("--work", type=Path, help="folder that keeps what pairs and rooms have done")
     parser.add_argument("--out", type=Path, help="folder of the JSON file")
     options = parser.parse_args(arguments)
     if not options.dry_run and not torch.cuda.is_available():
         print(UserError("E-ENV-GPU", "no CUDA device", expected="an NVIDIA GPU", fix="add --dry-run").line())
         return ExitCode.ENVIRONMENT
-    plan = Plan(torch.device("cpu" if options.dry_run else "cuda"), options.dry_run, options.seconds)
-    folder = options.out or (Path(tempfile.gettempdir()) if plan.dry else ROOT / "benchmarks" / "results")
-    results = [record(folder, plan, step, STEPS[step](plan)) for step in options.steps]
+    with tempfile.TemporaryDirectory() as folder:
+        plan = Plan(torch.device("cpu" if options.dry_run else "cuda"), options.dry_run, options.seconds, options.limit,
+                    options.data, (options.work or Path(folder)).absolute())
+        out = options.out or (Path(tempfile.gettempdir()) if plan.dry else ROOT / "benchmarks" / "results")
+        results = [record(out, plan, step, STEPS[step](plan)) for step in options.steps]
     return int(any(failed(result) for result in results))
 
 

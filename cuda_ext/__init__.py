@@ -1,5 +1,6 @@
 """Operators of Fieldscape: one Python face each, a PyTorch reference, CPU and CUDA kernels."""
 
+from . import mlp_half  # noqa: F401  (registers its operators)
 from .accelerators import using
 from .adam import Adam, ParameterGroup
 from .composite import composite, visible

@@ -1,7 +1,8 @@
-"""Other people's GPU packages that can run some of our operators: where they are, and which were chosen.
+"""What else can run some of our operators on a GPU: where it is, and what was chosen.
 
-They are never needed. tinycudann raises EnvironmentError where it finds no GPU, and nerfacc compiles its kernels at
-its first call, so neither is touched before a GPU answered.
+`half` are our own kernels in half precision, the others are other people's packages. None is ever needed. tinycudann
+raises EnvironmentError where it finds no GPU, and nerfacc compiles its kernels at its first call, so neither is touched
+before a GPU answered.
 """
 
 from __future__ import annotations
@@ -16,21 +17,24 @@ from types import ModuleType
 import torch
 from torch import Tensor
 
-from .engine import enabled
+from .engine import enabled, module
 
-ACCELERATORS = ("tinycudann", "nerfacc")
-_DEVICES = ("cuda",)  # neither has CPU kernels for what we take from it
+HALF = "half"
+ACCELERATORS = (HALF, "tinycudann", "nerfacc")
+_DEVICES = ("cuda",)  # none has CPU kernels for what we take from it
 _chosen: dict[str, ModuleType] = {}
 
 
 def find_accelerator(name: str) -> tuple[ModuleType | None, str]:
-    """The package, or None with the reason why it cannot be used here."""
-    if name not in sys.modules and importlib.util.find_spec(name) is None:
+    """The module, or None with the reason why it cannot be used here."""
+    if name != HALF and name not in sys.modules and importlib.util.find_spec(name) is None:
         return None, "not installed"
     if not torch.cuda.is_available():
         return None, "installed, but no GPU answers"
     if not enabled():
         return None, "FIELDSCAPE_NATIVE=0 asks for the PyTorch reference"
+    if name == HALF:
+        return module("_cuda")
     try:
         return importlib.import_module(name), ""
     except Exception as error:  # ImportError, OSError, and NameError where no built variant suits the GPU
@@ -39,9 +43,10 @@ def find_accelerator(name: str) -> tuple[ModuleType | None, str]:
 
 @contextlib.contextmanager
 def using(*names: str) -> Iterator[None]:
-    """Run the operators that these packages have on a GPU with them inside the block, the others with ours.
+    """Run the operators that these have on a GPU with them inside the block, the others with our usual kernels.
 
-    tinycudann: `hash_grid` and the `mlp`s whose shape its fused kernels take. nerfacc: `march` and `composite`.
+    half: `mlp` up to a width of 128, before tinycudann. tinycudann: `hash_grid`, and the `mlp`s whose shape its fused
+    kernels take. nerfacc: `march` and `composite`.
 
     Raises:
         RuntimeError: one cannot be used here, with the reason.
@@ -49,10 +54,10 @@ def using(*names: str) -> Iterator[None]:
     global _chosen
     found = {}
     for name in names:
-        module, reason = find_accelerator(name)
-        if module is None:
+        usable, reason = find_accelerator(name)
+        if usable is None:
             raise RuntimeError(f"{name}: {reason}")
-        found[name] = module
+        found[name] = usable
     before, _chosen = _chosen, found
     try:
         yield
@@ -61,7 +66,7 @@ def using(*names: str) -> Iterator[None]:
 
 
 def accelerator(name: str, tensor: Tensor) -> ModuleType | None:
-    """The chosen package of this name if it is to run an operator on this tensor [N, ...] (N > 0)."""
+    """The chosen one of this name if it is to run an operator on this tensor [N, ...] (N > 0)."""
     if not _chosen or tensor.device.type not in _DEVICES or not len(tensor) or not enabled():
         return None
     return _chosen.get(name)

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from . import with_tinycudann
-from .accelerators import accelerator
+from .accelerators import HALF, accelerator
 from .engine import LIBRARY, expect, launch, native_for
 
 MAX_WIDTH = 128  # wider networks are left to the BLAS
@@ -39,6 +39,8 @@ def mlp(x: Tensor, weights: Tensor, widths: Sequence[int]) -> Tensor:
         raise ValueError(f"mlp: widths {widths}, expected at least two positive numbers")
     x = expect("mlp", "x", x, (-1, widths[0]))
     weights = expect("mlp", "weights", weights, (weight_count(widths),), x)
+    if max(widths) <= MAX_WIDTH and accelerator(HALF, x) is not None:
+        return torch.ops.fieldscape.mlp_half(x, weights, widths)
     tcnn = accelerator("tinycudann", x) if with_tinycudann.suits_network(widths) else None
     if tcnn is not None:
         return with_tinycudann.mlp(tcnn, x, split_weights(weights, widths))
@@ -131,14 +133,19 @@ def _remember(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) 
 
 def _differentiate(ctx: Any, gy: Tensor, _: Tensor | None) -> tuple[Any, ...]:
     x, weights, hidden = ctx.saved_tensors
-    if torch.is_grad_enabled():  # a gradient of this gradient is wanted: leave a graph of plain operations
-        with torch.enable_grad():
-            y = mlp_reference(x, weights, ctx.widths)
-        wanted = [t for t, need in zip((x, weights), ctx.needs_input_grad[:2], strict=True) if need]
-        grads = iter(torch.autograd.grad(y, wanted, gy, create_graph=True))
-        return *[next(grads) if need else None for need in ctx.needs_input_grad[:2]], None, None
+    if torch.is_grad_enabled():
+        return *differentiable_gradients(ctx, x, weights, gy), None, None
     gweights, gx = torch.ops.fieldscape.mlp_backward(x, weights, hidden, gy, ctx.widths, ctx.needs_input_grad[0])
     return gx if ctx.needs_input_grad[0] else None, gweights, None, None
+
+
+def differentiable_gradients(ctx: Any, x: Tensor, weights: Tensor, gy: Tensor) -> list[Tensor | None]:
+    """Those of x and weights where a gradient of them is wanted: a graph of plain operations."""
+    with torch.enable_grad():
+        y = mlp_reference(x, weights, ctx.widths)
+    wanted = [t for t, need in zip((x, weights), ctx.needs_input_grad[:2], strict=True) if need]
+    grads = iter(torch.autograd.grad(y, wanted, gy, create_graph=True))
+    return [next(grads) if need else None for need in ctx.needs_input_grad[:2]]
 
 
 torch.library.register_autograd("fieldscape::mlp", _differentiate, setup_context=_remember, lib=LIBRARY)

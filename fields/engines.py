@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from cuda_ext import composite
-from cuda_ext.accelerators import ACCELERATORS, find_accelerator, using
+from cuda_ext.accelerators import ACCELERATORS, HALF, find_accelerator, using
 from cuda_ext.with_tinycudann import HIDDEN_WIDTHS, MAX_FINEST, MAX_LOG2_ENTRIES, suits_grid, suits_network
 
 from .backends.hash import HashBackend
@@ -17,7 +17,7 @@ NATIVE = "native"
 
 
 def engine_names(text: str, device: str) -> tuple[str, ...]:
-    """The accelerators that `native`, `tinycudann`, `nerfacc` or `tinycudann+nerfacc` stands for.
+    """The accelerators that `native`, or names of them joined by `+`, such as `half+nerfacc`, stand for.
 
     Raises:
         UserError: `E-USAGE-ENGINE` for another word, `E-ENV-ENGINE` for one that cannot be used on this device.
@@ -54,6 +54,8 @@ def check_engine(field: Volume, names: tuple[str, ...]) -> None:
     Raises:
         UserError: `E-USAGE-ENGINE` for a field they do not suit, `E-ENV-ENGINE` when they fail.
     """
+    if HALF in names and field.kind != "density":
+        raise _unsuited(HALF, "a signed distance field", "a density, as distances need all digits")
     if "tinycudann" in names:
         _check_tinycudann(field)
     if "nerfacc" in names and field.space.unbounded:

@@ -1,6 +1,6 @@
 // CUDA on a CPU, for tests: the kernels' own sources, compiled with this header in the place of the runtime, run
-// thread by thread. Every thread of a block is a fibre; barriers and shuffles hand over to the next one. What a
-// kernel gets wrong about indices, tiles, barriers and shuffles shows here; speed and memory order do not.
+// thread by thread. Every thread of a block is a fibre; barriers, shuffles and matrix instructions hand over to the next
+// one. What a kernel gets wrong about indices, tiles, barriers and registers shows here; speed and memory order do not.
 #pragma once
 #include <ucontext.h>
 
@@ -36,6 +36,14 @@ struct alignas(8) float2 {
 struct alignas(16) float4 {
   float x, y, z, w;
 };
+struct alignas(8) uint2 {
+  uint32_t x, y;
+};
+struct alignas(16) uint4 {
+  uint32_t x, y, z, w;
+};
+inline uint2 make_uint2(uint32_t x, uint32_t y) { return {x, y}; }
+inline uint4 make_uint4(uint32_t x, uint32_t y, uint32_t z, uint32_t w) { return {x, y, z, w}; }
 inline float2 make_float2(float x, float y) { return {x, y}; }
 inline float4 make_float4(float x, float y, float z, float w) { return {x, y, z, w}; }
 inline dim3 threadIdx, blockIdx, blockDim, gridDim;
@@ -43,6 +51,15 @@ inline dim3 threadIdx, blockIdx, blockDim, gridDim;
 template <class T> T min(T a, T b) { return std::min(a, b); }
 template <class T> T max(T a, T b) { return std::max(a, b); }
 inline void atomicAdd(float* p, float value) { *p += value; }
+inline void atomicMax(unsigned* p, unsigned value) { *p = std::max(*p, value); }
+template <class To, class From> To same_bits(From from) {
+  static_assert(sizeof(To) == sizeof(From));
+  To to;
+  std::memcpy(&to, &from, sizeof(To));
+  return to;
+}
+inline unsigned __float_as_uint(float v) { return same_bits<unsigned>(v); }
+inline float __uint_as_float(unsigned v) { return same_bits<float>(v); }
 inline int cudaMemsetAsync(void* p, int value, size_t bytes, cudaStream_t) {
   std::memset(p, value, bytes);
   return cudaSuccess;
@@ -58,11 +75,12 @@ struct Fibre {
   ucontext_t context;
   std::unique_ptr<char[]> stack{new char[kStackBytes]};
   State state = State::kDone;
-  uint64_t slot = 0; // what a shuffle offers to other lanes
-  int shuffle = 0;   // which one, to tell lanes apart that have diverged
+  uint64_t slot[3] = {}; // what a shuffle offers to other lanes
+  int shuffle = 0;       // which one, to tell lanes apart that have diverged
 };
 
 inline bool backwards = false; // order in which the threads of a block take turns
+inline unsigned last_blocks = 0; // run only so many of a grid's last ones along x; 0: all
 inline std::vector<Fibre> fibres;
 inline ucontext_t scheduler;
 inline int current;
@@ -126,19 +144,29 @@ inline void run_block(int threads) {
     if (fibres[i].state != State::kDone) fail("threads at different barriers");
 }
 
-// The value that lane `from` of this warp offers; every lane of the warp takes part in the same shuffle.
-template <class T> T shuffle(T value, int from, int which) {
-  static_assert(sizeof(T) <= sizeof(uint64_t));
+inline int lane() { return current % kLanes; }
+
+// Calls read(offer), where offer(lane) is what that lane of this warp offers; all of its lanes take part in the same.
+template <class T, class Read> auto exchange(const T& mine, int which, const Read& read) {
+  static_assert(sizeof(T) <= sizeof(Fibre::slot));
   fibres[current].shuffle = which;
-  std::memcpy(&fibres[current].slot, &value, sizeof(T));
+  std::memcpy(fibres[current].slot, &mine, sizeof(T));
   wait(State::kAtWarpBarrier);
-  T result;
-  std::memcpy(&result, &fibres[current / kLanes * kLanes + from].slot, sizeof(T));
+  const auto result = read([](int lane) {
+    T offered;
+    std::memcpy(&offered, fibres[current / kLanes * kLanes + lane].slot, sizeof(T));
+    return offered;
+  });
   wait(State::kAtWarpBarrier); // nobody offers anew before all have read
   return result;
 }
 
-inline int lane() { return current % kLanes; }
+template <class T> T shuffle(T value, int from, int which) {
+  return exchange(value, which, [&](const auto& offer) { return offer(from); });
+}
+
+inline float half_value(uint32_t bits) { return static_cast<float>(same_bits<_Float16>(static_cast<uint16_t>(bits))); }
+inline uint32_t half_bits(float value) { return same_bits<uint16_t>(static_cast<_Float16>(value)); }
 
 } // namespace emulated
 
@@ -156,12 +184,14 @@ namespace cuda {
 
 template <class... P, class... A>
 int run(void (*kernel)(P...), dim3 grid, int threads, void*, A... arguments) {
+  if (grid.x > 0x7fffffffu || grid.y > 0xffffu) return cudaErrorInvalidValue; // as a device would
   const std::function<void()> body = [&] { kernel(static_cast<P>(arguments)...); };
+  const unsigned first = emulated::last_blocks && grid.x > emulated::last_blocks ? grid.x - emulated::last_blocks : 0;
   emulated::body = &body;
   if (emulated::fibres.size() < static_cast<size_t>(threads)) emulated::fibres.resize(threads);
   gridDim = grid, blockDim = dim3(threads);
   for (unsigned y = 0; y < grid.y; ++y)
-    for (unsigned x = 0; x < grid.x; ++x) {
+    for (unsigned x = first; x < grid.x; ++x) {
       blockIdx = dim3(x, y);
       emulated::run_block(threads);
     }
@@ -175,7 +205,43 @@ inline int scratch_allocate(void** memory, size_t bytes, void*) {
 }
 inline void scratch_free(void* memory, void*) { std::free(memory); }
 
+inline uint32_t round_to_halves(float low, float high) {
+  return emulated::half_bits(low) | emulated::half_bits(high) << 16;
+}
+
+// mma.m16n8k16 of the PTX manual: element `i` of a lane's part of a[16, 16] and b[16, 8] is a half of register i / 2.
+inline void multiply_add(float* sum, const uint32_t* a, uint32_t b0, uint32_t b1) {
+  struct Part {
+    uint32_t a[4], b[2];
+  };
+  const Part mine{{a[0], a[1], a[2], a[3]}, {b0, b1}};
+  const auto half = [](uint32_t pair, int upper) { return emulated::half_value(upper ? pair >> 16 : pair & 0xffffu); };
+  const int group = emulated::lane() / 4, pair = emulated::lane() % 4 * 2;
+  emulated::exchange(mine, 300, [&](const auto& offer) {
+    for (int k = 0; k < 16; ++k) {
+      const int from = k % 8 / 2;
+      for (int i = 0; i < 4; ++i) {
+        const Part of_a = offer(group * 4 + from), of_b = offer((pair + i % 2) * 4 + from);
+        sum[i] += half(of_a.a[k / 8 * 2 + i / 2], k % 2) * half(of_b.b[k / 8], k % 2);
+      }
+    }
+    return 0;
+  });
+}
+
+// ldmatrix.x4.trans of the PTX manual: lanes 8 q to 8 q + 7 give the rows of matrix q.
+inline void load_transposed(const uint16_t* row, uint32_t* matrices) {
+  if (reinterpret_cast<uintptr_t>(row) % 16) emulated::fail("a matrix row that is not aligned");
+  const int column = emulated::lane() / 4, pair = emulated::lane() % 4 * 2;
+  emulated::exchange(row, 301, [&](const auto& offer) {
+    for (int q = 0; q < 4; ++q)
+      matrices[q] = offer(8 * q + pair)[column] | static_cast<uint32_t>(offer(8 * q + pair + 1)[column]) << 16;
+    return 0;
+  });
+}
+
 } // namespace cuda
 } // namespace fs
 
 extern "C" inline __attribute__((used)) void emulated_order(int backwards) { emulated::backwards = backwards != 0; }
+extern "C" inline __attribute__((used)) void emulated_last_blocks(unsigned count) { emulated::last_blocks = count; }

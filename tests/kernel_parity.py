@@ -7,6 +7,7 @@ those kernels on that device.
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -26,6 +27,7 @@ CPU = torch.device("cpu")
 needs_native = pytest.mark.skipif(engine.module("_native")[0] is None, reason="native kernels are not built")
 Outputs = Tensor | tuple[Tensor, ...]
 TOLERANCE = 1e-4
+SOURCES = Path(cuda_ext.__file__).parent / "csrc"
 CPU_ONLY = {"render_loss"}  # on CUDA it is composed of the other operators
 NETWORKS = [(3, 16, 1), (32, 64, 64, 16), (27, 128, 100, 3), (5, 7), (1, 1), (40, 33, 64)]
 LENGTHS = [5, 0, 32, 1, 100, 33, 64, 0]  # of rays: empty, whole warps, more and less
@@ -37,6 +39,17 @@ GRIDS = [
 ]
 
 TINY = HashGrid(3, 2, 5, 2.0, 9.0)
+
+
+def prototypes() -> dict[str, list[str]]:
+    """Argument types, as declared, of every kernel that has a CUDA launcher."""
+    texts = [(SOURCES / name).read_text() for name in ("prototypes.inc", "cuda/prototypes.inc")]
+    found = re.findall(r"void (\w+)\(([^)]*)\);", re.sub(r"//.*", "", "".join(texts)))
+    return {
+        name: [argument.strip().rsplit(maxsplit=1)[0] for argument in arguments.split(",")]
+        for name, arguments in found
+        if name not in CPU_ONLY
+    }
 
 
 def close(actual: Tensor, expected: Tensor, tolerance: float = TOLERANCE) -> None:

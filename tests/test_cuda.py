@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from half_parity import HalfParity, halves, problem
 from kernel_parity import GRIDS, KernelParity, agree, close, gradients, numbers, positions
 
 import cuda_ext
@@ -23,7 +24,7 @@ def device() -> torch.device:
     return torch.device("cuda", torch.cuda.current_device())
 
 
-class TestCuda(KernelParity):
+class TestCuda(KernelParity, HalfParity):
     def test_the_module_sees_the_devices_that_torch_sees(self, device: torch.device) -> None:
         assert engine.module("_cuda")[0].device_count() == torch.cuda.device_count()
 
@@ -37,6 +38,15 @@ class TestCuda(KernelParity):
         run = gradients(lambda w: cuda_ext.mlp(x, w, widths))
         weights = numbers(device, cuda_ext.weight_count(widths))
         assert torch.equal(run(weights)[0], run(weights)[0])
+
+    def test_half_mlp_agrees_over_several_chunks(self, device: torch.device) -> None:
+        widths = (32, 64, 64, 16)
+        x, weights, gy = problem(device, widths, 150_000)
+        whole = halves(x, weights, widths, gy)
+        parts = [halves(x[i : i + 50_000], weights, widths, gy[i : i + 50_000]) for i in range(0, 150_000, 50_000)]
+        for k in range(2):
+            close(whole[k], torch.cat([part[k] for part in parts]), 1e-2)
+        close(whole[2], torch.stack([part[2] for part in parts]).sum(0), 1e-2)
 
     def test_mlp_differentiates_twice(self, device: torch.device) -> None:
         widths = (3, 16, 1)

@@ -1,4 +1,4 @@
-// Entry points of the CUDA kernels: prototypes.inc with a stream in the place of the thread count, and a
+// Entry points of the CUDA kernels: the prototypes with a stream in the place of the thread count, and a
 // cudaError_t as the result. All pointers are device memory, except `widths`, `box` and
 // `sizes`, whose few values travel as kernel parameters.
 #pragma once
@@ -9,6 +9,7 @@
 namespace fs {
 namespace prototypes {
 #include "../prototypes.inc"
+#include "prototypes.inc"
 }
 
 // void(A..., int32_t threads) becomes int(A..., void* stream).
@@ -25,6 +26,8 @@ struct Launcher<void(D...), void(A, B, R...)> : Launcher<void(D..., A), void(B, 
   X(hash_grid_backward_backward)                                                                                       \
   X(mlp_forward)                                                                                                       \
   X(mlp_backward)                                                                                                      \
+  X(mlp_half_forward)                                                                                                  \
+  X(mlp_half_backward)                                                                                                 \
   X(spherical_harmonics)                                                                                               \
   X(march)                                                                                                             \
   X(march_pack)                                                                                                        \

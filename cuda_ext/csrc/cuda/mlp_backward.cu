@@ -17,7 +17,6 @@ constexpr int64_t kChunk = 1 << 16; // samples
 constexpr int kSplit = 512;         // samples of one partial sum
 constexpr int kSide = 64;           // of a tile of the weight gradient
 constexpr int kStage = 32;          // samples in shared memory at a time
-constexpr int kAddBlock = 32;       // weights of one block of add_up
 
 // Samples [begin, begin + count) of N.
 struct Part {
@@ -120,22 +119,6 @@ weight_gradient(const float* __restrict__ x, const float* __restrict__ hidden, c
   }
 }
 
-// gweights (+)= the sum of the partial sums.
-__global__ void __launch_bounds__(kThreads)
-add_up(const float* __restrict__ partial, int splits, int total, bool overwrite, float* __restrict__ gweights) {
-  constexpr int kLanes = kThreads / kAddBlock;
-  __shared__ float sums[kLanes][kAddBlock];
-  const int column = threadIdx.x % kAddBlock, lane = threadIdx.x / kAddBlock, w = blockIdx.x * kAddBlock + column;
-  float sum = 0;
-  if (w < total)
-    for (int s = lane; s < splits; s += kLanes) sum += partial[static_cast<int64_t>(s) * total + w];
-  sums[lane][column] = sum;
-  __syncthreads();
-  if (lane != 0 || w >= total) return;
-  for (int k = 1; k < kLanes; ++k) sum += sums[k][column];
-  gweights[w] = overwrite ? sum : gweights[w] + sum;
-}
-
 int count_tiles(const Network& net) {
   int tiles = 0;
   while (weight_tile(net, tiles).k < net.layers) ++tiles;
@@ -169,9 +152,7 @@ extern "C" int mlp_backward(const float* x, const float* weights, const float* h
     if (const int error = run(weight_gradient, dim3(splits, tiles), kThreads, stream, x, hidden, gy, inner.data(), net,
                               part, total, partial.data()))
       return error;
-    if (const int error = run(add_up, dim3(blocks_for(total, kAddBlock)), kThreads, stream, partial.data(), splits,
-                              total, begin == 0, gweights))
-      return error;
+    if (const int error = add_up(partial.data(), splits, total, begin == 0, nullptr, gweights, stream)) return error;
   }
   return cudaSuccess;
 }

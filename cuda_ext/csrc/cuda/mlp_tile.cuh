@@ -4,18 +4,10 @@
 // owns 8 samples x 8 outputs in registers: 64 FFMA for four 16-byte reads of shared memory, so the FP32 pipes
 // are the bound. About 43 KiB in all, under the 48 KiB that every architecture grants without opting in.
 #pragma once
-#include "common.cuh"
+#include "network.cuh"
 
 namespace fs {
 namespace cuda {
-
-constexpr int kMaxLayers = 32;
-
-struct Network {
-  int layers;
-  int width[kMaxLayers + 1]; // input first
-  int start[kMaxLayers];     // of each matrix [width[k], width[k+1]] in the flat weights
-};
 
 template <int W> struct Tile {
   static constexpr int kSamples = 8192 / W;
@@ -119,37 +111,11 @@ template <int W> __device__ __forceinline__ void put(const Tile<W>& tile, bool r
   __syncthreads();
 }
 
-// Calls body(integral_constant<int, W>) with the narrowest tile for the network.
-template <class Body> int with_width(const Network& net, const Body& body) {
-  int widest = 0;
-  for (int k = 0; k <= net.layers; ++k) widest = net.width[k] > widest ? net.width[k] : widest;
-  if (widest <= 32) return body(std::integral_constant<int, 32>{});
-  if (widest <= 64) return body(std::integral_constant<int, 64>{});
-  if (widest <= 128) return body(std::integral_constant<int, 128>{});
-  return cudaErrorInvalidValue;
-}
-
-// `widths` is host memory: its values travel as kernel parameters. False when there are too many layers.
-inline bool read_network(const int32_t* widths, int layers, Network* net) {
-  if (layers < 1 || layers > kMaxLayers) return false;
-  net->layers = layers;
-  for (int k = 0, total = 0; k <= layers; ++k) {
-    net->width[k] = widths[k];
-    if (k < layers) net->start[k] = total, total += widths[k] * widths[k + 1];
-  }
-  return true;
-}
-
 // Floats of the hidden activations in front of layer k's input (k >= 1), for each sample.
 FS_BOTH int hidden_before(const Network& net, int k) {
   int total = 0;
   for (int j = 1; j < k; ++j) total += net.width[j];
   return total;
-}
-
-inline int weight_count(const Network& net) {
-  const int last = net.layers - 1;
-  return net.start[last] + net.width[last] * net.width[last + 1];
 }
 
 } // namespace cuda
