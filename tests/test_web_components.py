@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import base64
+import functools
 import io
 import json
 import struct
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,7 @@ from fields.mesh_types import Mesh
 PALETTE = [{"index": entry.index, "name": entry.name, "rgb": list(entry.rgb)} for entry in CLASSES]
 LEGEND = [entry.name for entry in legend("room")]
 FLOOR, WALL, SOFA = (BY_NAME[name].index for name in ("floor", "wall", "sofa"))
+REFUSAL = {"what": "the field cannot be opened", "where": "", "got": "", "expected": "", "fix": ""}
 PATIENCE = 30  # seconds: browsers draw without a graphics card here
 PAGE = """<!doctype html><meta charset="utf-8"><meta name="viewport" content="width=device-width">
 <link rel="icon" href="data:,"><link rel="stylesheet" href="/static/fieldscape.css">
@@ -57,7 +59,7 @@ class Looking(Files):
         status = self.refusals.pop() if self.refusals else 200
         picture = io.BytesIO()
         Image.new("RGB", (body["width"], body["height"]), (40, 90, 160)).save(picture, "PNG")
-        answer = picture.getvalue() if status == 200 else json.dumps({"error": "The field cannot be opened."}).encode()
+        answer = picture.getvalue() if status == 200 else json.dumps({"error": REFUSAL}).encode()
         self.send_response(status)
         self.send_header("Content-Type", "image/png" if status == 200 else "application/json")
         self.send_header("Retry-After", "1")
@@ -120,16 +122,26 @@ class Shown:
         return self.page.get_by_role(role, name=name, exact=True)
 
 
-@pytest.fixture
-def mount(chromium: Any, address: str) -> Iterator[Any]:
-    contexts = []
+@pytest.fixture(scope="module")
+def windows(chromium: Any) -> Callable[..., Any]:
+    """A window with some settings; windows with the same ones share what the browser keeps of files."""
 
-    def start(kind: str, options: dict[str, Any], **context: Any) -> Shown:
-        contexts.append(
-            chromium.new_context(viewport={"width": 800, "height": 440}, reduced_motion="reduce", **context)
-        )
-        contexts[-1].set_default_timeout(1000 * PATIENCE)
-        page = contexts[-1].new_page()
+    @functools.cache
+    def opened(**settings: Any) -> Any:
+        window = chromium.new_context(viewport={"width": 800, "height": 440}, reduced_motion="reduce", **settings)
+        window.set_default_timeout(1000 * PATIENCE)
+        return window
+
+    return opened
+
+
+@pytest.fixture
+def mount(windows: Any, address: str) -> Iterator[Any]:
+    pages = []
+
+    def start(kind: str, options: dict[str, Any], **settings: Any) -> Shown:
+        pages.append(windows(**settings).new_page())
+        page = pages[-1]
         said: list[str] = []
         page.on("console", lambda message: said.append(message.text) if message.type == "error" else None)
         page.on("pageerror", lambda error: said.append(str(error)))
@@ -141,7 +153,7 @@ def mount(chromium: Any, address: str) -> Iterator[Any]:
                 const reader = Object.assign(new FileReader(), { onload: () => resolve(reader.result.split(",")[1]) });
                 reader.readAsDataURL(blob);
               });
-              const names = "change notice error grow redo undo select mode loaded frame camera split";
+              const names = "change notice error grow redo undo select mode loaded frame camera split crop";
               for (const name of names.split(" ")) {
                 document.addEventListener(`fs:${name}`, (event) => window.seen.push([name, event.detail]));
               }
@@ -157,8 +169,8 @@ def mount(chromium: Any, address: str) -> Iterator[Any]:
         return shown
 
     yield start
-    for context in contexts:
-        context.close()
+    for page in pages:
+        page.close()
 
 
 def painter(mount: Any, **more: Any) -> Shown:
@@ -394,6 +406,27 @@ def test_mesh_view_reads_the_glb_that_export_writes(mount: Any) -> None:
     assert shown.call("c.parts[0].wires.count") == 72
     shown.call("c.setCrop([[0, 0, 0], [1, 1, 1]])")
     assert shown.call("c.mesh.parts[0].colour[0]") == 255 and not shown.said
+
+
+def test_sides_of_the_crop_box_are_dragged_and_moved_with_keys(mount: Any) -> None:
+    shown = mount("mesh_view", {"url": "/box.glb", "crop": [[0, 0, 0], [1, 1, 1]]})
+    shown.wait("!!c.mesh")
+    side = shown.page.locator("[aria-label^='Crop box, y to']")
+    place = side.bounding_box()
+    x, y = place["x"] + place["width"] / 2, place["y"] + place["height"] / 2
+    shown.page.mouse.move(x, y)
+    shown.page.mouse.down()
+    shown.page.mouse.move(x, y - 40, steps=3)
+    shown.page.mouse.up()
+    (low, high) = shown.events("crop")[-1]["crop"]
+    assert low == [0, 0, 0] and high[0] == high[2] == 1 and high[1] > 1.1
+    assert side.bounding_box()["y"] == pytest.approx(place["y"] - 40, abs=3)
+    shown.page.locator("[aria-label^='Crop box, x from']").press("ArrowLeft")
+    assert shown.call("c.options.crop[0][0]") < 0
+    for _ in range(60):
+        shown.page.keyboard.press("ArrowRight")
+    (low, high) = shown.call("c.options.crop")
+    assert low[0] < high[0] and not shown.said
 
 
 def test_cameras_view_tells_which_camera_was_clicked(mount: Any) -> None:

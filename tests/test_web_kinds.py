@@ -23,7 +23,7 @@ from web_world_worker import WEIGHTS
 from world_models import floor_model
 
 from app.web.jobs.parameters import MODEL
-from scenegen.shipped import SHIPPED, shipped_models
+from scenegen.shipped import SHIPPED
 
 
 @dataclass(frozen=True)
@@ -86,13 +86,13 @@ def sent_photos(person: Person) -> str:
 
 def test_photos_become_a_field_and_a_mesh(person: Person) -> None:
     photos = sent_photos(person)
-    field = person.done("fit", source=photos, preset="tiny", steps=60)
-    assert field["title"] == "Field of capture" and field["result"]["steps"] == 60
+    field = person.done("fit", source=photos, preset="tiny", steps=20)
+    assert field["title"] == "Field of capture" and field["result"]["steps"] == 20
     assert person.picture(field, "preview.jpg").width > 20
     record = json.loads(person.file(field, "run.json"))
     assert record["status"] == "done" and "/" not in record["settings"]["source"]
     assert person.client.get(f"/api/jobs/{field['id']}/curve").json()["points"]
-    made = person.done("mesh", field=field["id"], resolution=24)
+    made = person.done("mesh", field=field["id"], resolution=16)
     mesh = trimesh.load(io.BytesIO(person.file(made, "mesh.glb")), file_type="glb", force="mesh")
     assert len(mesh.faces) == made["result"]["faces"] > 0
     refused = person.job("fit", source=photos, backend="clouds", steps=1)
@@ -120,8 +120,6 @@ def weights(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.
     folder = tmp_path / "weights"
     folder.mkdir()
     given = os.environ.get(WEIGHTS, SHIPPED)
-    if request.param == "shipped" and not shipped_models() and given is SHIPPED:
-        pytest.skip("no model is shipped yet")
     (folder / MODEL).symlink_to(floor_model() if request.param == "untrained" else Path(given) / MODEL)
     monkeypatch.setenv(WEIGHTS, str(folder))
 
@@ -129,7 +127,7 @@ def weights(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.
 @pytest.mark.slow
 @pytest.mark.timeout(3600)
 def test_world_is_made_grown_changed_and_written(weights: None, person: Person, tmp_path: Path) -> None:
-    scene = person.done("generate", size=[2, 1], quality="quick")
+    scene = person.done("generate", size=[2, 1], quality="quick", steps=2)
     begun = person.blocks(scene)
     assert set(begun) == {(0, 0), (1, 0)} and person.picture(scene, "preview.png").width > 20
     person.done("extend", scene=scene["id"], block=[2, 0])

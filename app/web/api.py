@@ -91,7 +91,9 @@ class _Api:
         }
 
     async def list_jobs(self, request: Request) -> Response:
-        return _answer({"jobs": await run_in_threadpool(self._service.jobs, owner_of(request))})
+        owner = owner_of(request)
+        jobs = await run_in_threadpool(self._service.jobs, owner)
+        return _answer({"jobs": jobs, "used": await run_in_threadpool(self._service.places.used, owner)})
 
     async def submit(self, request: Request) -> Response:
         values = await json_body(request, _SUBMIT)

@@ -30,7 +30,7 @@ class Limits:
     job_memory: int = 8 * GIB
     cancel_seconds: float = 1.5  # between asking a worker to stop and killing it
     threads: int = 2
-    quota: int = GIB  # of one owner's files
+    quota: int = 10**9  # of one owner's files
     disk_reserve: int = GIB  # that is left free on the disk
     kept_seconds: float = 7 * 86_400.0  # what `retention` deletes stays this long
     # reading uploads
@@ -43,5 +43,5 @@ class Limits:
     look_side: int = 1024
     look_memory: int = 6 * GIB
     look_seconds: float = 20.0
-    coarse_seconds: float = 0.1  # rendering time that a coarse picture aims at
+    coarse_seconds: float = 0.06  # that making a coarse picture aims at
     fine_seconds: float = 4.0  # and a fine one

@@ -20,7 +20,7 @@ from ..rendering import renderer_for
 from ..viewpoint import Viewpoint
 
 _OPEN = 3  # fields kept at hand
-_BAND_SECONDS = 0.08  # of a fine picture, between looks at what else is asked for
+_BAND_SECONDS = 0.05  # of a fine picture, between looks at what else is asked for
 _LEAST_SIDE = 24
 _FIRST_GUESS = 1e-5  # seconds a pixel
 _COARSE_QUALITY, _FINE_QUALITY = 80, 93
@@ -37,7 +37,7 @@ class Painter:
         """seconds: what a picture of each quality may take; it is smaller than asked for otherwise."""
         self._seconds = seconds
         self._fields: dict[tuple[str, int], OpenField] = {}
-        self._rates: dict[tuple[str, str], float] = {}  # path, mode: seconds a pixel
+        self._rates: dict[tuple[str, str, str], float] = {}  # path, mode, quality: seconds a pixel
 
     def about(self, path: str) -> dict[str, Any]:
         """What a page must know before it looks: the field's box, where to stand, what can be shown."""
@@ -66,19 +66,18 @@ class Painter:
         opened = self._opened(order["path"])
         opening = time.perf_counter() - start
         coarse, mode = order["quality"] == "coarse", order["mode"]
-        key = (order["path"], mode)
+        key = (order["path"], mode, order["quality"])  # small pictures take longer a pixel than large ones
         width, height = order["width"], order["height"]
         scale = min(1.0, math.sqrt(self._seconds[order["quality"]] / self._rate(key) / (width * height)))
         size = max(_LEAST_SIDE, round(width * scale)), max(_LEAST_SIDE, round(height * scale))
-        began = time.perf_counter()
         whole = coarse or opened.view.ndc_near is not None  # NDC rays go by the whole picture's size
         rows = size[1] if whole else max(1, round(_BAND_SECONDS / self._rate(key) / size[0]))
         views = self._rendered(opened, order, size, rows, between)
-        self._learn(key, (time.perf_counter() - began) / (size[0] * size[1]))
         span = depth_range(views["depth"], views["opacity"]) if mode == "depth" else (0.0, 1.0)
         picture = jpeg(picture_of(mode, views, span), _COARSE_QUALITY if coarse else _FINE_QUALITY)
-        milliseconds = round(1000 * (time.perf_counter() - start - opening))
-        return {"scale": round(size[0] / width, 3), "milliseconds": milliseconds}, picture
+        seconds = time.perf_counter() - start - opening
+        self._learn(key, seconds / (size[0] * size[1]))
+        return {"scale": round(size[0] / width, 3), "milliseconds": round(1000 * seconds)}, picture
 
     def _rendered(
         self, opened: OpenField, order: dict[str, Any], size: tuple[int, int], rows: int, between: Callable[[], None]
@@ -105,11 +104,13 @@ class Painter:
             del self._fields[next(iter(self._fields))]
         return found
 
-    def _rate(self, key: tuple[str, str]) -> float:
+    def _rate(self, key: tuple[str, str, str]) -> float:
         return self._rates.get(key, _FIRST_GUESS)
 
-    def _learn(self, key: tuple[str, str], rate: float) -> None:
-        self._rates[key] = 0.5 * (self._rate(key) + rate) if key in self._rates else rate
+    def _learn(self, key: tuple[str, str, str], rate: float) -> None:
+        """News count by half; a coarse picture that took longer counts whole, as promptness comes first."""
+        mean = 0.5 * (self._rates.get(key, rate) + rate)
+        self._rates[key] = max(rate, mean) if key[2] == "coarse" else mean
         if len(self._rates) > 100:
             del self._rates[next(iter(self._rates))]
 

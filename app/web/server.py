@@ -118,7 +118,7 @@ def listen(address: Address) -> socket.socket:
     tried = range(address.port, min(address.port + _PORTS_TRIED, 65_536)) if address.port else (0,)
     problem: OSError | None = None
     for port in tried:
-        found = socket.socket(family, socket.SOCK_STREAM)
+        found = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)  # asyncio then sends without delay
         found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             found.bind((address.host, port))

@@ -16,7 +16,7 @@ from .jobs.model import UPLOAD, Job
 from .jobs.parameters import BACKEND_NAMES, MODEL, SAMPLE, Preset, checked
 from .jobs.store import Request, Store
 from .jobs.supervisor import Supervisor, seconds_of
-from .limits import MIB, Limits
+from .limits import Limits
 from .places import FIELD_FILE, WORLD, Places
 from .rates import Rates
 
@@ -120,8 +120,8 @@ class Service:
         """
         used = self.places.used(owner) + more
         if used > self.limits.quota:
-            raise UserError("E-WEB-QUOTA", "your files take too much space", got=f"{used / MIB:.0f} MiB",
-                            expected=f"at most {self.limits.quota / MIB:.0f} MiB",
+            raise UserError("E-WEB-QUOTA", "your files take too much space", got=f"{used / 1e6:.0f} MB",
+                            expected=f"at most {self.limits.quota / 1e6:.0f} MB",
                             fix="delete something in the library")  # fmt: skip
         if self.places.free() - more < self.limits.disk_reserve:
             raise UserError("E-WEB-QUOTA", "the server's disk is nearly full", fix="delete something in the library")
@@ -184,14 +184,14 @@ class Service:
         return makes, out / FIELD_FILE if makes == "field" else out
 
     def _default_title(self, owner: str, kind: str, values: dict[str, Any]) -> str:
-        """Such as `Fit of garden.zip`."""
+        """Such as `Field of garden.zip`, and `Mesh of garden.zip` for a mesh of that field."""
         for name in KINDS[kind].parameters.inputs:
             value = values.get(name)
             if value == SAMPLE:
                 return f"{KINDS[kind].title} of the sample"
             if value is not None:
                 source = [job.title for job in self.store.of_owner(owner) if job.id == value]
-                return f"{KINDS[kind].title} of {source[0]}" if source else KINDS[kind].title
+                return f"{KINDS[kind].title} of {_subject(source[0])}" if source else KINDS[kind].title
         return KINDS[kind].title
 
     def _told(self, job: Job, queue: list[Job] | None = None) -> dict[str, Any]:
@@ -248,6 +248,13 @@ def _title(text: object) -> str:
     if not found:
         raise UserError("E-WEB-FIELD", "a parameter does not fit", where="title", expected="some letters")
     return found
+
+
+def _subject(title: str) -> str:
+    """What a field or conversion with a title that nobody changed was made of."""
+    for kind in ("fit", "convert"):
+        title = title.removeprefix(f"{KINDS[kind].title} of ")
+    return title
 
 
 _running: list[Service] = []

@@ -44,6 +44,7 @@ def mesh(parameters: MeshParameters, task: Task) -> Generator[Progress, None, di
         "file": target.name,
         "vertices": len(made.vertices),
         "faces": len(made.faces),
+        "croppable": parameters.frame == "source" and opened.view.ndc_near is None,  # in the crop box's coordinates
         "watertight": made.welded().is_watertight(),
         "volume": made.volume(),
         "bytes": target.stat().st_size,

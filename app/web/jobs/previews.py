@@ -35,10 +35,10 @@ class Preview:
         self._due = time.monotonic() + _LEAST_SECONDS
         self._rate = _FIRST_GUESS  # seconds a pixel
 
-    def draw(self) -> None:
-        """Renew the picture."""
+    def draw(self, whole: bool = False) -> None:
+        """Renew the picture; `whole` is as large as it gets, however long that takes."""
         shots, (width, height) = self._shots, self._shots.cameras.size[0].tolist()
-        scale = min(1.0, math.sqrt(_SECONDS / self._rate / (width * height)))
+        scale = 1.0 if whole else min(1.0, math.sqrt(_SECONDS / self._rate / (width * height)))
         size = max(_LEAST_SIDE, round(width * scale)), max(_LEAST_SIDE, round(height * scale))
         cameras, start = shots.cameras.resized(*size), time.monotonic()
         views: dict[str, Any] = self._renderer(
@@ -52,7 +52,7 @@ class Preview:
     def during(self, steps: Generator[Progress, None, Result]) -> Generator[Progress, None, Result]:
         """Pass on the reports of a job, with the picture renewed between some of them and at the end."""
         result = yield from self._watched(steps)
-        self.draw()
+        self.draw(whole=True)
         return result
 
     def _watched(self, steps: Generator[Progress, None, Result]) -> Generator[Progress, None, Result]:

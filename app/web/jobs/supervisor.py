@@ -22,7 +22,7 @@ from fields.safeio import read_json, write_json
 
 from ..answers import described
 from ..child import kill_group, start_module
-from ..limits import MIB, Limits
+from ..limits import Limits
 from ..places import Places
 from ..retention import sweep
 from .kinds import KINDS
@@ -217,7 +217,7 @@ class Supervisor:
                              got=f"{self._limits.job_seconds:g} s", fix="go on with it, or ask for less")  # fmt: skip
         if run.why == "space":
             return UserError("E-WEB-QUOTA", "your files take too much space, so the job was stopped",
-                             expected=f"at most {self._limits.quota / MIB:.0f} MiB",
+                             expected=f"at most {self._limits.quota / 1e6:.0f} MB",
                              fix="delete something in the library, then go on with it")  # fmt: skip
         return _crash(run.process.returncode)
 

@@ -12,7 +12,7 @@ _KINDS = (("", "As it is"), ("density", "Radiance"), ("sdf", "Surface (distance)
 def build(menus: Menus) -> str:
     """The page's markup."""
     settings = f"""
-        <div class="fp-picks" data-part="picks" data-empty="Fit a field first, or drop a field file here."></div>
+        <div class="fp-picks" data-part="picks" data-empty="No field yet. Fit one, or drop a field file here."></div>
         <form class="fp-fields" data-part="settings">
             {select("backend", "Into", menus.backends, "vm")}
             {choice("seconds", "Time", _TIMES, "60")}

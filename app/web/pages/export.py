@@ -13,7 +13,7 @@ _FRAMES = (("source", "As the source"), ("model", "Unit box"))
 def build(menus: Menus) -> str:
     """The page's markup."""
     settings = f"""
-        <div class="fp-picks" data-part="picks" data-empty="Fit a field first, or drop a field file here."></div>
+        <div class="fp-picks" data-part="picks" data-empty="No field yet. Fit one, or drop a field file here."></div>
         <form class="fp-fields" data-part="settings">
             {choice("format", "Format", _FORMATS, "glb")}
             {slider("resolution", "Resolution", 256, 32, 512, 16, "Cells along the longest side.")}

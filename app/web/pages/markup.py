@@ -116,12 +116,18 @@ def card(part: str, title: str, body: str, *, side: str = "", hidden: bool = Fal
     )
 
 
-def empty(part: str, picture: str, title: str, words: str) -> str:
-    """What stands where something will be."""
+def empty(part: str, picture: str, title: str, words: str, links: str = "") -> str:
+    """What stands where something will be; links: where one can go to make it."""
+    end = f'<div class="fp-actions">{links}</div>' if links else ""
     return (
         f'<div class="fp-empty" data-part="{part}">{icon(picture)}'
-        f"<strong>{escape(title)}</strong><p>{escape(words)}</p></div>"
+        f"<strong>{escape(title)}</strong><p>{escape(words)}</p>{end}</div>"
     )
+
+
+def link(name: str, words: str, look: str = "") -> str:
+    """A link to another page that looks like a button."""
+    return f'<a class="fs-button {look}" href="#{name}" data-link="{name}">{icon(name)}<span>{escape(words)}</span></a>'
 
 
 def progress() -> str:

@@ -23,7 +23,7 @@ export function axisTicks({ low, high, log }, count) {
     const [first, last] = [Math.ceil(Math.log10(low)), Math.floor(Math.log10(high))];
     return Array.from({ length: last - first + 1 }, (_, n) => 10 ** (first + n));
   }
-  const rough = (high - low) / count;
+  const rough = (0.7 * (high - low)) / count; // the round step is up to 2.5 times as long
   const power = 10 ** Math.floor(Math.log10(rough));
   const step = power * ([1, 2, 5, 10].find((factor) => factor * power >= rough) ?? 10);
   const first = Math.ceil(low / step - 1e-9);

@@ -3,8 +3,10 @@
  * once it rests. A fine picture that is no longer wanted is broken off.
  */
 
+import { sentence } from "./sentence.js";
+
 const STILL_MILLISECONDS = 140;
-const PROMPT_MILLISECONDS = 120; // what a coarse picture may take, there and back
+const PROMPT_MILLISECONDS = 90; // what a coarse picture may take, there and back
 const FEWEST_PIXELS = 1200;
 const LONGEST_WAIT = 5; // seconds between tries
 const TRIES = 60;
@@ -92,7 +94,7 @@ export class Looker {
 
 async function sentenceOf(response) {
   const answer = await response.json().catch(() => ({}));
-  return typeof answer.error === "string" ? answer.error : `The picture did not arrive (${response.status}).`;
+  return answer.error ? sentence(answer.error) : `The picture did not arrive (${response.status}).`;
 }
 
 function pause(milliseconds, signal) {

@@ -6,9 +6,10 @@
  *     label (what is shown, for people who cannot see it); name of saved pictures.
  *   methods: load(address, ArrayBuffer or Blob) -> Promise<{faces, vertices, bounds, size}>, setCrop(crop or null),
  *     setWireframe(boolean), fit(), picture() -> Promise<Blob>, clear(), and on, update, destroy of every component.
- *   events: loaded {faces, vertices, bounds, size}, wireframe {on}, error {message}
+ *   events: loaded {faces, vertices, bounds, size}, wireframe {on}, crop {crop} (a side was moved), error {message}
  */
 
+import { BoxHandles } from "./box_handles.js";
 import { Component } from "./component.js";
 import { bar, button, element, pictureButton, cluster } from "./dom.js";
 import { Shape, texture } from "./gl.js";
@@ -46,6 +47,7 @@ class MeshView extends Component {
     const top = bar("top", element("span"), cluster(tools));
     const bottom = bar("bottom", this.numbers);
     const empty = this.placeholder("No mesh yet", "The preview appears when the mesh is ready.");
+    if (this.stage) this.handles = new BoxHandles(this.element, this.stage, (crop) => this.#cropped(crop), this.signal);
     this.element.append(empty, top, bottom, this.notices);
     this.gestures.key = (event) => {
       const isToggle = event.key.toLowerCase() === "t";
@@ -112,9 +114,15 @@ class MeshView extends Component {
     this.emit("wireframe", { on });
   }
 
-  /** Show a box; what lies outside stays visible. */
+  #cropped(crop) {
+    this.setCrop(crop);
+    this.emit("crop", { crop });
+  }
+
+  /** Show a box with a handle on each side; what lies outside stays visible. */
   setCrop(crop) {
     this.options.crop = crop;
+    this.handles?.show(crop);
     this.cropShape?.free();
     const position = crop && Float32Array.from(boxLines(crop));
     this.cropShape = position && this.stage ? new Shape(this.stage.gl, { position }) : null;
@@ -157,5 +165,6 @@ class MeshView extends Component {
       if (part.wires) stage.wires(part.wires, stage.colours.ink, part.matrix);
     }
     if (this.cropShape) stage.linesThrough(this.cropShape, stage.colours.accent);
+    this.handles?.place();
   }
 }

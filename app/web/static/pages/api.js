@@ -1,16 +1,6 @@
 /** The server's JSON routes; what goes wrong becomes an Error whose message is a sentence. */
 
-/** `name: what, got X, expected Y. Fix.` of the server's refusals, as sentences. */
-export function sentence(error) {
-  if (!error?.what) return "Something went wrong.";
-  const place = error.where ? ` (${error.where})` : "";
-  const found = [error.got && `found ${error.got}`, error.expected && `needed ${error.expected}`].filter(Boolean);
-  const detail = found.length ? `: ${found.join(", ")}` : "";
-  const fix = error.fix ? ` ${capital(error.fix)}.` : "";
-  return `${capital(error.what)}${place}${detail}.${fix}`;
-}
-
-const capital = (text) => text.charAt(0).toUpperCase() + text.slice(1);
+import { sentence } from "../sentence.js";
 
 async function answered(response) {
   const body = await response.json().catch(() => ({}));

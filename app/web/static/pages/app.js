@@ -49,9 +49,9 @@ class App {
     for (const link of this.header.querySelectorAll(".fp-nav a"))
       link.toggleAttribute("aria-current", link.dataset.link === name);
     for (const [other, page] of this.pages) if (other !== name && page.visible) page.leave();
+    if (this.last !== name) window.scrollTo({ top: 0 });
     this.#page(name).enter(id);
     document.title = `${name.charAt(0).toUpperCase()}${name.slice(1)} · Fieldscape`;
-    if (this.last !== name) window.scrollTo({ top: 0 });
     this.last = name;
   }
 

@@ -38,7 +38,7 @@ export class ConvertPage extends Page {
   #chosen(field) {
     this.field = field;
     this.parts.convert.disabled = !field;
-    setText(this.parts.chosen, field ? `${field.title} stays as it is.` : "");
+    setText(this.parts.chosen, field ? `${field.title} stays as it is.` : "Choose a field first.");
   }
 
   async #convert() {

@@ -33,6 +33,7 @@ export class ExportPage extends Page {
     if (this.field && field?.id !== this.field.id) this.#setCrop(null);
     this.field = field;
     this.parts.mesh.disabled = !field;
+    setText(this.parts.chosen, field ? "" : "Choose a field first.");
   }
 
   /** A texture exists in GLB and OBJ only. */
@@ -63,7 +64,7 @@ export class ExportPage extends Page {
   }
 
   #tellCrop() {
-    show(this.parts.cropOn, !this.crop);
+    show(this.parts.cropOn, !this.crop && Boolean(this.job?.result?.croppable));
     show(this.parts.cropOff, Boolean(this.crop));
     show(this.parts.crop, Boolean(this.crop));
     if (!this.crop) return;
@@ -79,6 +80,7 @@ export class ExportPage extends Page {
     if (done) this.#load(job);
     showOnly([parts.viewer, parts.waiting], done || this.loaded ? parts.viewer : parts.waiting);
     show(parts.results, Boolean(done));
+    this.#tellCrop();
     const result = done ? job.result : null;
     numbers(parts.numbers, result ? [
       [whole(result.faces), "faces"],

@@ -17,7 +17,7 @@ export class FieldsPage extends Page {
     this.panel = new JobPanel(this.parts.job);
     this.sources = new Sources(this, (source) => this.#chosen(source));
     this.looker = new Looker(this.parts.viewer);
-    this.view = "";
+    this.wish = "";
     for (const tab of this.parts.views.querySelectorAll("[data-view]"))
       tab.addEventListener("click", () => this.#look(tab.dataset.view));
     const press = (part, action) => this.parts[part].addEventListener("click", () => action(this.parts[part]));
@@ -46,7 +46,7 @@ export class FieldsPage extends Page {
   #chosen(source) {
     const usable = ["capture", "mesh"].includes(source?.result?.kind);
     const unit = source?.result?.kind === "mesh" ? "a surface" : "a field";
-    setText(this.parts.chosen, usable ? `${source.title} becomes ${unit}.` : "");
+    setText(this.parts.chosen, usable ? `${source.title} becomes ${unit}.` : "Choose a source first.");
     this.parts.fit.disabled = !usable;
     if (!this.jobId || source) this.#showCameras(source?.result?.report);
     if (source && this.job && !isActive(this.job)) this.follow(null);
@@ -59,7 +59,6 @@ export class FieldsPage extends Page {
     if (!report?.cameras?.length) return;
     show(this.parts.cameras, true);
     this.cameraView = place(this.parts.cameras, mountCameras, { cameras: report.cameras, bounds: report.bounds, up: report.up ?? "z" });
-    this.view = "cameras";
   }
 
   async #fit() {
@@ -68,7 +67,7 @@ export class FieldsPage extends Page {
     const parameters = {
       source: this.sources.chosen.id, backend, preset, kind, seconds: own ?? Number(seconds), seed: seed ?? 0,
     };
-    this.view = "";
+    this.wish = "";
     this.follow(await jobs.submit("fit", parameters));
     reveal(this.parts.stage);
   }
@@ -80,13 +79,13 @@ export class FieldsPage extends Page {
 
   #begin() {
     this.looker.rest();
-    this.view = "";
+    this.wish = "";
     this.follow(null);
     window.scrollTo({ top: 0, behavior: "smooth" });
   }
 
   #look(view) {
-    this.view = view;
+    this.wish = view;
     this.update();
   }
 
@@ -98,9 +97,10 @@ export class FieldsPage extends Page {
     const done = job?.state === "done" && makesField(job);
     const preview = hasFile(job, "preview.jpg");
     const available = { viewer: done, preview: preview && !done, cameras: Boolean(this.cameraView) };
-    if (!available[this.view]) this.view = Object.keys(available).find((view) => available[view]) ?? "";
-    if (done && this.seen !== job.id) this.view = "viewer";
+    if (done && this.seen !== job.id) this.wish = "";
     if (done) this.seen = job.id;
+    const best = Object.keys(available).find((view) => available[view]) ?? "";
+    this.view = available[this.wish] ? this.wish : best;
     this.#stage(available);
     if (preview) this.#preview(job);
     if (done && this.view === "viewer") this.looker.look([{ id: job.id, label: job.title }]);
@@ -140,7 +140,7 @@ export class FieldsPage extends Page {
     const step = job?.result?.steps ?? job?.progress?.step;
     const seconds = job?.result?.seconds ?? job?.progress?.seconds;
     numbers(this.parts.numbers, [
-      [decibels(metrics.psnr), "PSNR"],
+      [decibels(metrics.psnr), metrics.split === "test" ? "PSNR, unseen views" : "PSNR"],
       [step ? whole(step) : "", "steps"],
       [seconds ? duration(totalOf(seconds)) : "", "time"],
       [job?.result?.bytes ? bytes(job.result.bytes) : "", "file"],
@@ -162,7 +162,7 @@ export class FieldsPage extends Page {
   #draw(points) {
     const scored = points.filter(([, , psnr]) => psnr != null).map(([seconds, , psnr]) => [seconds, psnr]);
     const lost = points.filter(([, loss]) => loss != null).map(([seconds, loss]) => [seconds, loss]);
-    const series = scored.length > 1 ? [{ name: "PSNR", points: scored, unit: "dB" }] : [{ name: "Loss", points: lost, log: true }];
+    const series = scored.length > 1 ? [{ name: "PSNR while fitting", points: scored, unit: "dB" }] : [{ name: "Loss", points: lost, log: true }];
     if (this.curve) this.curve.setSeries(series);
     else this.curve = place(this.parts.curve, mountCurve, { series, x: "seconds" });
   }

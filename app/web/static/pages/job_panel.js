@@ -1,7 +1,7 @@
 /** Where a job is: a bar, words, the time left, and buttons to stop it or go on. */
 
 import { element } from "../dom.js";
-import { sentence } from "./api.js";
+import { sentence } from "../sentence.js";
 import { isActive, jobs } from "./jobs.js";
 import { attempt, setText, show } from "./parts.js";
 import { duration, whole } from "./words.js";

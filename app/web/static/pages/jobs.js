@@ -11,6 +11,7 @@ export const isActive = (job) => job.state === "queued" || job.state === "runnin
 class Jobs {
   constructor() {
     this.list = [];
+    this.used = 0; // bytes of all files
     this.known = false;
     this.listeners = new Set();
     this.failures = 0;
@@ -40,7 +41,8 @@ class Jobs {
   async refresh() {
     clearTimeout(this.timer);
     try {
-      this.list = (await get("/api/jobs")).jobs;
+      const { jobs: list, used } = await get("/api/jobs");
+      Object.assign(this, { list, used });
       this.known = true;
       this.failures = 0;
       this.listeners.forEach((listener) => listener(this.list));

@@ -13,6 +13,7 @@ const STEPS = ["extend", "redo", "undo"]; // of a world, which has one card
 const GROUPS = {
   worlds: ["generate"], fields: ["fit", "convert"], meshes: ["mesh", "render", "world_mesh"], uploads: ["upload"],
 };
+const FILM = "film.mp4";
 const PICTURES = ["preview.jpg", "preview.png", "plan.png"];
 
 export class LibraryPage extends Page {
@@ -20,6 +21,7 @@ export class LibraryPage extends Page {
     super(name, root);
     this.cards = new Map();
     this.show = "all";
+    show(this.parts.waiting, false); // until it is known that there is nothing
     this.parts.filter.addEventListener("change", (event) => {
       this.show = event.target.value;
       this.update();
@@ -38,8 +40,7 @@ export class LibraryPage extends Page {
     const shown = all.filter((job) => this.show === "all" || GROUPS[this.show].includes(job.kind));
     show(this.parts.waiting, shown.length === 0);
     setText(this.parts.waiting.querySelector("strong"), all.length ? "Nothing of this kind" : "Nothing here yet");
-    const used = jobs.list.reduce((sum, job) => sum + job.bytes, 0);
-    setText(this.parts.room, this.quota ? `${bytes(used)} of ${bytes(this.quota)} used` : `${bytes(used)} used`);
+    setText(this.parts.room, `${bytes(jobs.used)}${this.quota ? ` of ${bytes(this.quota)}` : ""} used`);
     this.#cards(shown);
   }
 
@@ -56,19 +57,21 @@ export class LibraryPage extends Page {
     if (wanted.some((node, index) => node !== now[index])) this.parts.grid.replaceChildren(...wanted);
   }
 
-  /** A card is drawn anew only when something on it has changed. */
+  /** A card is drawn anew only when something on it has changed, and its words as time goes by. */
   #card(job) {
     const mark = JSON.stringify([job.title, job.state, job.files, job.progress?.fraction, job.position]);
-    const card = this.cards.get(job.id) ?? { node: element("article", { class: "fs-card fp-item" }), mark: "" };
+    const when = ago(job.created);
+    const card = this.cards.get(job.id) ?? { node: element("article", { class: "fs-card fp-item", "data-id": job.id }) };
     this.cards.set(job.id, card);
-    if (card.mark === mark) return;
-    card.mark = mark;
-    card.node.dataset.id = job.id;
-    card.node.replaceChildren(picture(job), this.#text(job), this.#actions(job));
+    if (card.mark !== mark) card.node.replaceChildren(picture(job), this.#text(job), this.#actions(job));
+    else if (card.when !== when) card.node.querySelector(".fp-item-text").replaceWith(this.#text(job));
+    Object.assign(card, { mark, when });
   }
 
   #text(job) {
-    const detail = [kindName(job.kind), isActive(job) || job.state === "done" ? "" : stateName(job.state), bytes(job.bytes), ago(job.created)];
+    const state = isActive(job) || job.state === "done" ? "" : stateName(job.state);
+    const sort = job.parameters?.backend ?? job.parameters?.format?.toUpperCase();
+    const detail = [kindName(job.kind), sort, state, bytes(job.bytes), ago(job.created)];
     const text = element("div", { class: "fp-item-text" },
       element("strong", { title: job.title }, job.title), element("small", {}, detail.filter(Boolean).join(" · ")));
     if (isActive(job) || job.state === "failed") {
@@ -87,7 +90,7 @@ export class LibraryPage extends Page {
     const open = pageOf(job) === "library" ? null : action("Open", () => (location.hash = pageOf(job)));
     const stop = isActive(job) ? action("Stop", () => jobs.act(job.id, "cancel")) : null;
     const again = !isActive(job) && job.state !== "done" ? action(job.resumable ? "Go on" : "Try again", () => jobs.act(job.id, "resume")) : null;
-    const take = job.files.length ? action("Download", () => takeFiles(job)) : null;
+    const take = job.files.length && !job.result?.unpacked ? action("Download", () => takeFiles(job)) : null;
     const rename = action("Rename", () => this.#ask(job, "Rename", "", job.title));
     const remove = isActive(job) ? null : action("Delete", () => this.#ask(job, "Delete", `“${job.title}” and its files are removed for good.`));
     return element("div", { class: "fp-item-actions" }, [open, stop, again, take, rename, remove].filter(Boolean));
@@ -102,6 +105,7 @@ export class LibraryPage extends Page {
     show(input, name !== null);
     input.value = name ?? "";
     setText(yes, verb);
+    yes.classList.toggle("fs-danger", verb === "Delete");
     dialog.returnValue = "";
     dialog.showModal();
     if (name !== null) input.select();
@@ -133,6 +137,8 @@ function pictureOf(job) {
 
 function picture(job) {
   const share = 100 * (job.progress?.fraction ?? 0);
+  if (hasFile(job, FILM) && job.state === "done")
+    return element("div", { class: "fp-item-picture" }, element("video", { src: fileUrl(job, FILM), controls: "", loop: "", preload: "metadata" }));
   const bar = isActive(job) ? element("div", { class: "fp-progress" }, element("i", { style: `width:${share}%` })) : null;
   return element("div", { class: "fp-item-picture" }, pictureOf(job), bar);
 }

@@ -1,7 +1,7 @@
 /** What the pages share: their parts, the job they show, and where they stand in the address. */
 
 import { isActive, jobs } from "./jobs.js";
-import { partsOf } from "./parts.js";
+import { partsOf, reveal } from "./parts.js";
 
 export class Page {
   /** `name` as in the navigation; `root` the page's element. */
@@ -50,6 +50,8 @@ export class Page {
       this.wanted = shown ? null : asked?.id ?? null;
       this.asked = null;
       this.follow(shown ? asked : null);
+      const stage = this.parts.stage ?? this.parts.scene;
+      if (shown && stage) reveal(stage);
     } else if (this.untouched && !this.jobId) {
       const active = jobs.list.find((job) => this.kinds.includes(job.kind) && isActive(job));
       if (active) this.follow(active);

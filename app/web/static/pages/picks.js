@@ -24,7 +24,7 @@ export class Picks {
     const mark = `${this.chosen} ${fields.map((job) => `${job.id}${job.title}${job.bytes}`)}`;
     if (mark === this.mark) return;
     this.mark = mark;
-    this.node.replaceChildren(...(fields.length ? fields.map((job) => this.#entry(job)) : [this.#none()]), this.#adder());
+    this.node.replaceChildren(...(fields.length ? [...fields.map((job) => this.#entry(job)), this.#adder()] : [this.#none()]));
     this.changed(jobs.find(this.chosen) ?? null);
   }
 
@@ -43,7 +43,8 @@ export class Picks {
   }
 
   #none() {
-    return element("p", { class: "fp-soft" }, this.node.dataset.empty, " ", element("a", { href: "#fields", "data-link": "fields" }, "Go to Fields"));
+    const link = element("a", { class: "fs-button", href: "#fields", "data-link": "fields" }, "Go to Fields");
+    return element("div", { class: "fp-none" }, element("p", {}, this.node.dataset.empty), link, this.#adder());
   }
 
   #adder() {

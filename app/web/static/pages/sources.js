@@ -15,7 +15,7 @@ const DIALOGS = {
 const SAMPLE = {
   id: "sample",
   title: "The sample",
-  result: { kind: "capture", report: { lines: ["A still life on a chess board: 72 photos of 160 x 160 pixels with exact poses."] } },
+  result: { kind: "capture", report: { lines: ["A still life on a chess board: 72 photos of 160 × 160 pixels with exact poses."] } },
 };
 
 export class Sources {
@@ -119,7 +119,7 @@ function linesOf({ result }, report) {
   }
   if (result?.kind !== "capture") return ["This is neither photos nor a mesh."];
   const [width, height] = report.size;
-  return [`${whole(report.images)} photos of ${width} x ${height} pixels, in the layout ${report.layout}.`];
+  return [`${whole(report.images)} photos of ${width} × ${height} pixels, in the layout ${report.layout}.`];
 }
 
 /** What else was found, for those who look. */

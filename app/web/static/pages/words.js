@@ -11,7 +11,7 @@ export function bytes(count) {
   if (count < 1000) return `${count} B`;
   if (count < 1e6) return `${(count / 1e3).toFixed(0)} kB`;
   if (count < 1e9) return `${(count / 1e6).toFixed(1)} MB`;
-  return `${(count / 1e9).toFixed(2)} GB`;
+  return `${Number((count / 1e9).toFixed(2))} GB`;
 }
 
 export const decibels = (value) => (value == null ? "" : `${value.toFixed(1)} dB`);

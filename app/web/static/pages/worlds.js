@@ -124,7 +124,7 @@ export class WorldsPage extends Page {
   #waiting(job) {
     const { waiting } = this.parts;
     show(waiting, !this.jobId || !this.world);
-    setText(waiting.querySelector("strong"), job && isActive(job) ? "The first block is on its way" : "Your world appears here");
+    setText(waiting.querySelector("strong"), expected(job));
     show(waiting.querySelector("p"), !this.jobId);
   }
 
@@ -189,6 +189,7 @@ export class WorldsPage extends Page {
     if (frame) this.painter.update({ frame });
     if (this.world || !frame) return;
     this.world = place(this.parts.world, mountWorld, { frame, name: "world" });
+    show(this.parts.waiting, false);
     this.world.on("grow", ({ i, k }) => attempt(null, () => this.#act("extend", { block: [i, k] })));
     this.world.on("undo", () => attempt(null, () => this.#act("undo", {})));
     this.world.on("redo", ({ i, k }) => {
@@ -197,6 +198,12 @@ export class WorldsPage extends Page {
     });
   }
 }
+
+/** What an empty stage waits for. */
+const expected = (job) => {
+  if (!job) return "Your world appears here";
+  return isActive(job) ? "The first block is on its way" : job.state === "done" ? "Opening the world" : "There are no blocks";
+};
 
 /** Only what somebody filled in. */
 const given = (values) => Object.fromEntries(Object.entries(values).filter(([, value]) => value != null));
