@@ -28,10 +28,11 @@ from scenegen.world.neighbours import Index
 from scenegen.world.plan import Plan
 from scenegen.world.plan_files import encode_ground
 from scenegen.world.seam_picture import gap_picture
-from scenegen.world.seams import seam_report
-from scenegen.world.store import create_scene
+from scenegen.world.seams import MAX_RING, layout_by_ring, ring_report, seam_report
+from scenegen.world.store import SceneStore, create_scene
 
 RESAMPLES = (1, 2, 3, 5)
+SCENE = "resamples 1, settled"  # as scenes are made by default
 CELLS = 64  # of a block's side, where surfaces are compared
 
 Latents = Mapping[Index, Tensor]
@@ -40,12 +41,16 @@ Planes = Mapping[Index, Tensor]
 
 @dataclass(frozen=True)
 class SeamOptions:
-    """Ground of `size` = (columns, rows) blocks made up from a seed, and how its blocks are drawn."""
+    """Ground of `size` = (columns, rows) blocks made up from a seed, and how its blocks are drawn.
+
+    rings: how many are grown around one block, on ground of their own, to tell drift.
+    """
 
     size: tuple[int, int] = (6, 6)
     seed: int = 0
     grow: GrowOptions = field(default_factory=GrowOptions)
     cells: int = CELLS
+    rings: int = MAX_RING
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,12 +64,17 @@ class Ways:
     networks: Networks
 
     def yardstick(self, name: str) -> Latents:
-        """Blocks made without waves: `independent` or `synchronised`."""
+        """Blocks made without waves: `independent`, some at a time, or `synchronised`, which takes all at once."""
         make = {"independent": independent, "synchronised": synchronised}[name]
-        plans = torch.stack([self.plan.masks(self.head.frame, index) for index in self.blocks])
-        assert self.networks.denoiser is not None
-        made = make(self.networks.denoiser, plans, self.blocks, self.head.seed, self.head.options)
-        return dict(zip(self.blocks, made, strict=True))
+        size = self.labour.batch if name == "independent" else len(self.blocks)
+        denoiser = self.networks.denoiser
+        assert denoiser is not None
+        found: dict[Index, Tensor] = {}
+        for start in range(0, len(self.blocks), size):
+            part = self.blocks[start : start + size]
+            plans = torch.stack([self.plan.masks(self.head.frame, index) for index in part])
+            found.update(zip(part, make(denoiser, plans, part, self.head.seed, self.head.options), strict=True))
+        return found
 
     def decoded(self, latents: Latents) -> Planes:
         """Planes as they come out of the VAE."""
@@ -80,17 +90,16 @@ class Ways:
             latents = {index: scene.latent(index) for index in self.blocks}
             return self.decoded(latents), {index: scene.planes(index) for index in self.blocks}
 
-    def outward(self) -> Generator[Progress, None, Planes]:
-        """Blocks made ring by ring around the middle one, each ring knowing those before: where drift would show."""
-        with tempfile.TemporaryDirectory(prefix="fieldscape-") as folder:
-            scene = create_scene(folder, self.head, encode_ground(self.plan.grounds[0]))
-            rings = rings_of(self.blocks)
-            with scene.writing():
-                scene.begin("generate", rings[0], self.head.seed)
-            yield from generate(scene, self.plan, self.labour)
-            for ring in rings[1:]:
-                yield from extend(scene, self.plan, self.labour, blocks=ring)
-            return {index: scene.planes(index) for index in self.blocks}
+    def outward(self, folder: str) -> Generator[Progress, None, SceneStore]:
+        """A scene made ring by ring around the middle block, each ring knowing those before: drift would show."""
+        scene = create_scene(folder, self.head, encode_ground(self.plan.grounds[0]))
+        rings = rings_of(self.blocks)
+        with scene.writing():
+            scene.begin("generate", rings[0], self.head.seed)
+        yield from generate(scene, self.plan, self.labour)
+        for ring in rings[1:]:
+            yield from extend(scene, self.plan, self.labour, blocks=ring)
+        return scene
 
 
 def seam_run(
@@ -98,14 +107,15 @@ def seam_run(
 ) -> Generator[Progress, None, dict[str, Any]]:
     """Figures of the seams of one plan, row by row, and of the rings of a scene that grew outward.
 
+    layout_gain: layout IoU of a scene's blocks less that of blocks made on their own, under the same windows.
     sheet: a picture for each row, red where neighbours disagree (see `gap_picture`).
 
     Raises:
         UserError: as `scenegen.world.grow.generate`; `E-USAGE-SIZE`.
     """
     head = scene_head(model, options.seed, options.grow)
-    plan = composed(head.world, head.frame, options.size, options.seed, head.classes)
-    ways = Ways(head, plan, plan.covering(head.frame), Labour(str(model), device), networks)
+    labour = Labour(str(model), device)
+    ways = _ways(head, options.size, labour, networks)
     rows, pictures = [], []
     made: dict[str, Planes] = {}
     for name in ("independent", "synchronised"):
@@ -115,15 +125,39 @@ def seam_run(
         made[name], made[f"{name}, settled"] = yield from ways.extrapolated(resamples)
     for name, planes in made.items():
         surface = surface_of(_Blocks(head.frame, planes), networks.decoder, options.cells)
-        found = yield from seam_report(surface, plan)
-        rows.append({"name": name, **found["seams"], "blended": found["blended"], "mesh": found["mesh"]})
+        found = yield from seam_report(surface, ways.plan)
+        parts = {part: found[part] for part in ("blended", "layout", "mesh")}
+        rows.append({"name": name, **found["seams"], **parts})
         pictures.append(_square(gap_picture(surface)))
-    grown = yield from ways.outward()
-    start = rings_of(ways.blocks)[0]
-    drift = yield from seam_report(surface_of(_Blocks(head.frame, grown), networks.decoder, options.cells), plan, start)
     if sheet is not None:
         save_sheet([pictures], sheet)
-    return {"size": list(options.size), "rows": rows, "rings": drift["rings"]}
+    rings = yield from _drift(_ways(head, (2 * options.rings + 1,) * 2, labour, networks), options.cells)
+    ious = {row["name"]: row["layout"]["iou"] for row in rows}
+    gain = _less(ious[SCENE], ious["independent"])
+    return {"size": list(options.size), "rows": rows, "layout_gain": gain, "rings": rings}
+
+
+def _ways(head: SceneHead, size: tuple[int, int], labour: Labour, networks: Networks) -> Ways:
+    plan = composed(head.world, head.frame, size, head.seed, head.classes)
+    return Ways(head, plan, plan.covering(head.frame), labour, networks)
+
+
+def _drift(ways: Ways, cells: int) -> Generator[Progress, None, list[dict[str, Any]]]:
+    """Ring by ring: seams and layout of a scene that grew outward, and the layout of the same blocks on their own."""
+    frame, decoder, start = ways.head.frame, ways.networks.decoder, rings_of(ways.blocks)[0]
+    with tempfile.TemporaryDirectory(prefix="fieldscape-") as folder:
+        scene = yield from ways.outward(folder)
+        rows = yield from ring_report(surface_of(scene, decoder, cells), ways.plan, start)
+    alone = _Blocks(frame, ways.decoded(ways.yardstick("independent")))
+    layouts = yield from layout_by_ring(surface_of(alone, decoder, cells), ways.plan, start)
+    for row in rows:
+        row["single_layout_iou"] = layouts[row["ring"]]["layout_iou"]
+        row["layout_gain"] = _less(row["layout_iou"], row["single_layout_iou"])
+    return rows
+
+
+def _less(one: float | None, other: float | None) -> float | None:
+    return None if one is None or other is None else one - other
 
 
 def rings_of(blocks: list[Index]) -> list[list[Index]]:

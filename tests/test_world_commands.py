@@ -343,13 +343,17 @@ def test_processes_give_the_same_scene(scene: Path, tmp_path: Path) -> None:
 
 def test_seam_report_compares_ways_of_making_the_same_blocks(tmp_path: Path) -> None:
     networks, _ = open_networks(floor_model(), "cpu")
-    options = SeamOptions((2, 2), grow=GrowOptions(steps=2, jump=1), cells=16)
+    options = SeamOptions((2, 2), grow=GrowOptions(steps=2, jump=1), cells=16, rings=1)
     found = finished(seam_run(floor_model(), networks, options, tmp_path / "seams.png"))
     names = ["independent", "synchronised", *(f"resamples {n}{way}" for n in (1, 2, 3, 5) for way in ("", ", settled"))]
     assert [row["name"] for row in found["rows"]] == names and found["size"] == [2, 2]
     assert {"gap_mm", "sign_iou", "normal_deg", "chamfer_mm", "blended", "mesh"} <= found["rows"][0].keys()
     assert all(row["mesh"]["open_edges"] == 0 for row in found["rows"])
-    assert [ring["ring"] for ring in found["rings"]] == [0, 1]
+    assert [(ring["ring"], ring["blocks"]) for ring in found["rings"]] == [(0, 1), (1, 8)]
+    alone, scene = (next(row for row in found["rows"] if row["name"] == name)["layout"]["iou"]
+                    for name in ("independent", "resamples 1, settled"))  # fmt: skip
+    assert found["layout_gain"] == (None if None in (alone, scene) else scene - alone)
+    assert {"layout_iou", "single_layout_iou", "layout_gain"} <= found["rings"][1].keys()
     assert read_header(tmp_path / "seams.png").size[0] > 6 * 28
 
 

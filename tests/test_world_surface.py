@@ -69,9 +69,10 @@ def test_a_small_memory_gives_the_same_values(monkeypatch: pytest.MonkeyPatch) -
     surface = blocks.surface(SHAPE_OF_L)
     wide = surface.values((-40, -30), (70, 70))
     monkeypatch.setattr("scenegen.world.surface._CACHED_BYTES", 0)
-    small = blocks.surface(SHAPE_OF_L | {(5, 5), (6, 6), (7, 7)})
+    apart = range(5, 16)
+    small = blocks.surface(SHAPE_OF_L | {(number, number) for number in apart})
     small.planes_of = lambda index: seen.append(index) or blocks.planes(index)  # type: ignore[func-returns-value]
-    for number in (5, 6, 7):
+    for number in apart:
         small.grid((number, number))
     assert np.array_equal(small.values((-40, -30), (70, 70)), wide)
     assert (small.grid((5, 5)) < 0).any() and seen.count((5, 5)) == 2

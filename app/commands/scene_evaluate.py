@@ -37,9 +37,10 @@ def evaluate(
     seams: Annotated[
         bool, typer.Option("--seams", help="Also make a scene in several ways, and compare blocks where they overlap.")
     ] = False,
-    size: Annotated[
-        str, typer.Option(metavar="COLUMNSxROWS", help="Blocks of that scene; 11x11 shows five rings.")
-    ] = "6x6",
+    size: Annotated[str, typer.Option(metavar="COLUMNSxROWS", help="Blocks of that scene.")] = "6x6",
+    rings: Annotated[
+        int, typer.Option(help="Rings of blocks that --seams grows around one, to tell drift.", min=0, max=5)
+    ] = 5,
     seam_sheet: Annotated[
         str | None, typer.Option(metavar="FILE.png", help="Write where blocks disagree, a picture for each way.")
     ] = None,
@@ -64,7 +65,7 @@ def evaluate(
 
     (name,) = parsing.choices(sampler, SAMPLERS, "--sampler")[:1]
     target, seam_target = (check_file(file, (".png",), force) if file else None for file in (sheet, seam_sheet))
-    seam_options = _seam_options(size, seed, steps, guidance)
+    seam_options = _seam_options(size, rings, seed, steps, guidance)
     folder, chosen = find_model(model), pick_device(device)
     networks, notes = open_networks(folder, chosen)
     document: dict[str, Any] = {}
@@ -99,13 +100,14 @@ def _blocks_run(
     return evaluation_run(networks, *stores, EvaluateOptions(count, seed, sampling), target)
 
 
-def _seam_options(size: str, seed: int, steps: int, guidance: float) -> Any:
+def _seam_options(size: str, rings: int, seed: int, steps: int, guidance: float) -> Any:
     from scenegen.world.composed import parse_size
 
     from ..seam_evaluation import SeamOptions
     from ..world_request import SceneRequest
 
-    return SeamOptions(parse_size(size), seed, SceneRequest(steps=steps, guidance=guidance).options())
+    options = SceneRequest(steps=steps, guidance=guidance).options()
+    return SeamOptions(parse_size(size), seed, options, rings=rings)
 
 
 def _seam_run(folder: Path, networks: Any, options: Any, target: Path | None, device: str) -> Any:
@@ -135,15 +137,17 @@ def _lines(document: dict[str, Any]) -> list[str]:
 
 def _seam_lines(document: dict[str, Any]) -> list[str]:
     """A line for each way of making the blocks, then for each ring."""
-    lines = ["seams         gap mm  sign IoU  normal deg  Chamfer mm  components  open edges"]
+    lines = [f"{'seams':<21} gap mm  sign IoU  normal deg  Chamfer mm  layout IoU  components  open edges"]
     for row in document["rows"]:
-        figures = (_figure(row[name]) for name in ("gap_mm", "sign_iou", "normal_deg", "chamfer_mm"))
-        gap, iou, angle, chamfer = figures
-        mesh = row["mesh"]
-        lines.append(f"{row['name']:<13} {gap:>6}  {iou:>8}  {angle:>10}  {chamfer:>10}  {mesh['components']:>10}  "
-                     f"{mesh['open_edges']:>10}")  # fmt: skip
+        gap, iou, angle, chamfer = (_figure(row[name]) for name in ("gap_mm", "sign_iou", "normal_deg", "chamfer_mm"))
+        mesh, layout = row["mesh"], _figure(row["layout"]["iou"])
+        lines.append(f"{row['name']:<21} {gap:>6}  {iou:>8}  {angle:>10}  {chamfer:>10}  {layout:>10}  "
+                     f"{mesh['components']:>10}  {mesh['open_edges']:>10}")  # fmt: skip
+    lines.append(f"layout IoU in the scene less that of single blocks: {_figure(document['layout_gain'])}")
     lines += [
-        f"ring {ring['ring']}: gap {_figure(ring['gap_mm'])} mm, layout IoU {_figure(ring['layout_iou'])}"
+        f"ring {ring['ring']}: gap {_figure(ring['gap_mm'])} mm, sign IoU {_figure(ring['sign_iou'])}, Chamfer "
+        f"{_figure(ring['chamfer_mm'])} mm, layout IoU {_figure(ring['layout_iou'])}, of single blocks "
+        f"{_figure(ring['single_layout_iou'])}"
         for ring in document["rings"]
     ]
     return lines

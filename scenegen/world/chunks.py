@@ -20,7 +20,6 @@ from .neighbours import Index
 from .surface import SceneSurface
 
 ISLAND = 0.1  # metres: smaller pieces of surface are left out
-_STRIP = 16  # chunks across in the order of work, so that the blocks of three rows are at hand
 _LEAST_FRACTION = 1e-3  # of an edge, between a vertex and either end: no face is without area
 _KEY_RANGE = 2**24  # nodes along x and z that an edge's key tells apart
 _KEY_HEIGHTS = 2**10
@@ -40,10 +39,13 @@ class ChunkMesh:
     faces: np.ndarray
 
 
-def chunks_of(finished: Iterable[Index]) -> list[Index]:
-    """Chunks that can hold surface of some blocks, in an order that comes back to the same blocks soon."""
+def chunks_of(finished: Iterable[Index], across: int = 8) -> list[Index]:
+    """Chunks that can hold surface of some blocks, row by row in strips of `across`, so as to need few blocks at once.
+
+    A chunk reads blocks (i - 1, k - 1) to (i + 1, k + 1).
+    """
     found = {(i + di, k + dk) for i, k in finished for di in (0, 1) for dk in (0, 1)}
-    return sorted(found, key=lambda chunk: (chunk[0] // _STRIP, chunk[1], chunk[0]))
+    return sorted(found, key=lambda chunk: (chunk[0] // across, chunk[1], chunk[0]))
 
 
 def chunk_mesh(surface: SceneSurface, chunk: Index) -> ChunkMesh | None:

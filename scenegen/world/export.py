@@ -102,7 +102,7 @@ def painted_chunks(
 ) -> Iterator[tuple[Progress, PaintedChunk | None]]:
     """Every chunk, or the `wanted` ones, with its classes, one after another; None where there is no surface."""
     painter, clock = Painter(surface.frame, plan), Clock()
-    chunks = [chunk for chunk in chunks_of(surface.finished) if wanted is None or chunk in wanted]
+    chunks = [chunk for chunk in chunks_of(surface.finished, surface.across) if wanted is None or chunk in wanted]
     for step, chunk in enumerate(chunks, 1):
         mesh = chunk_mesh(surface, chunk)
         found = None if mesh is None else PaintedChunk(chunk, mesh, _classes(painter, chunk, mesh, surface.cell))

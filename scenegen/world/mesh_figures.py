@@ -18,7 +18,7 @@ def mesh_figures(surface: SceneSurface) -> Generator[Progress, None, dict[str, f
     faces, components; open_edges: edges with a face on one side only; doubled_edges: edges that more than two faces
     meet at; island_share: of the faces, in components shorter than 10 cm.
     """
-    clock, meshes, chunks = Clock(), [], chunks_of(surface.finished)
+    clock, meshes, chunks = Clock(), [], chunks_of(surface.finished, surface.across)
     for step, chunk in enumerate(chunks, 1):
         mesh = chunk_mesh(surface, chunk)
         meshes += [] if mesh is None else [mesh]

@@ -6,7 +6,7 @@ looked at: the ground itself agrees by nature and would make every figure look g
 
 from __future__ import annotations
 
-from collections.abc import Collection, Generator
+from collections.abc import Collection, Generator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -172,29 +172,53 @@ def seam_report(
     """All figures of a scene as JSON values; the return value.
 
     seams: neighbours in their overlaps. blended: the blended surface beside those of the blocks, in the same places.
-    rings: seams and layout by distance in blocks from `start` (the middle block by default), to tell drift. mesh: see
-    `mesh_figures`.
+    layout: how all blocks keep to the plan. rings: see `ring_report`. mesh: see `mesh_figures`.
 
     Raises:
         UserError: `E-MC-NAN`, and what reading a block raises.
     """
     first = set(start) or {_middle(surface.finished)}
-    total, blended, rings = Seam(), Seam(), [Seam() for _ in range(MAX_RING + 1)]
+    seams, blended = yield from _seams_by_ring(surface, first)
+    layouts = yield from layout_by_ring(surface, plan, first)
+    mesh = yield from mesh_figures(surface)
+    return {
+        "seams": sum(seams.values(), Seam()).figures(),
+        "blended": sum(blended.values(), Seam()).figures(),
+        "layout": layout_of(surface, plan, surface.finished),
+        "rings": _ring_rows(seams, layouts),
+        "mesh": mesh,
+    }
+
+
+def ring_report(
+    surface: SceneSurface, plan: BlockPlan, start: Collection[Index]
+) -> Generator[Progress, None, list[dict[str, Any]]]:
+    """Seams and layout by distance in blocks from `start`, to tell drift, in constant memory; the return value.
+
+    Raises:
+        UserError: as `seam_report`.
+    """
+    seams, _ = yield from _seams_by_ring(surface, start)
+    return _ring_rows(seams, (yield from layout_by_ring(surface, plan, start)))
+
+
+def _seams_by_ring(
+    surface: SceneSurface, start: Collection[Index]
+) -> Generator[Progress, None, tuple[dict[int, Seam], dict[int, Seam]]]:
+    """Seams between blocks, and of blocks with the blended surface; each belongs to the ring of its outer block."""
+    seams: dict[int, Seam] = {}
+    blended: dict[int, Seam] = {}
     clock, pairs = Clock(), overlapping_pairs(surface.finished)
     for step, blocks in enumerate(pairs, 1):
         seam, moved = seam_of(surface, overlap_of(surface, blocks))
-        total, blended = total + seam, blended + moved
-        ring = max(_ring(block, first) for block in blocks)
-        rings[ring] = rings[ring] + seam
+        ring = max(_ring(block, start) for block in blocks)
+        seams[ring], blended[ring] = seams.get(ring, Seam()) + seam, blended.get(ring, Seam()) + moved
         yield clock.report(step, len(pairs), "seams")
-    layouts = yield from _layout_by_ring(surface, plan, first)
-    mesh = yield from mesh_figures(surface)
-    return {
-        "seams": total.figures(),
-        "blended": blended.figures(),
-        "rings": [{"ring": n, **rings[n].figures(), **found} for n, found in layouts.items()],
-        "mesh": mesh,
-    }
+    return seams, blended
+
+
+def _ring_rows(seams: Mapping[int, Seam], layouts: Mapping[int, Figures]) -> list[dict[str, Any]]:
+    return [{"ring": n, **seams.get(n, Seam()).figures(), **found} for n, found in layouts.items()]
 
 
 def _middle(finished: Collection[Index]) -> Index:
@@ -207,18 +231,27 @@ def _ring(block: Index, start: Collection[Index]) -> int:
     return min(MAX_RING, min(max(abs(block[0] - i), abs(block[1] - k)) for i, k in start))
 
 
-def _layout_by_ring(
+def layout_by_ring(
     surface: SceneSurface, plan: BlockPlan, start: Collection[Index]
 ) -> Generator[Progress, None, dict[int, Figures]]:
+    """`layout_of` the blocks of each ring around `start`, and their number; the return value."""
     members: dict[int, list[Index]] = {}
     for block in sorted(surface.finished):
         members.setdefault(_ring(block, start), []).append(block)
     clock, found = Clock(), {}
     for step, (ring, blocks) in enumerate(sorted(members.items()), 1):
-        planes = torch.stack([surface.planes_of(block) for block in blocks])
-        layout = torch.stack([plan.masks(surface.frame, block) for block in blocks])
-        scores = layout_figures(surface.decoder, planes, layout, surface.frame, plan.classes)
-        known = {name: None if np.isnan(value) else float(value) for name, value in scores.items()}
-        found[ring] = {"blocks": len(blocks), **{f"layout_{n}": known[n] for n in ("iou", "recall", "spill")}}
+        scores = layout_of(surface, plan, blocks)
+        found[ring] = {"blocks": len(blocks), **{f"layout_{name}": value for name, value in scores.items()}}
         yield clock.report(step, len(members), "layout")
     return found
+
+
+def layout_of(surface: SceneSurface, plan: BlockPlan, blocks: Collection[Index]) -> Figures:
+    """How well blocks keep to their windows of the plan, each on its own, over all their pixels.
+
+    iou, recall, spill: see `scenegen.adherence`; None where no furniture is painted or stands.
+    """
+    planes = torch.stack([surface.planes_of(block) for block in sorted(blocks)])
+    layout = torch.stack([plan.masks(surface.frame, block) for block in sorted(blocks)])
+    scores = layout_figures(surface.decoder, planes, layout, surface.frame, plan.classes)
+    return {name: None if np.isnan(scores[name]) else float(scores[name]) for name in ("iou", "recall", "spill")}

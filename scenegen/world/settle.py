@@ -21,9 +21,10 @@ from .neighbours import Index
 STEPS = 120
 _RATE = 0.02
 _SHARED, _OWN = 1024, 1536  # points in the overlaps and in the rest of the block, in a step
-_POOL = 65_536  # points that these are drawn from, before the far half of them is left out
+_POOL = 65_536  # points that these are drawn from, before those far from any surface are left out
+_NEAR = 0.09  # block units: farther from both blocks' surfaces nothing is to be brought together
 _SHIFT = 2 * (1 - OVERLAP)  # block units between the centres of neighbours
-_PULL = 1.0  # weight of staying as it was elsewhere, against agreeing
+_PULL = 0.5  # weight of staying as it was elsewhere, against agreeing
 
 
 def settled(
@@ -36,7 +37,7 @@ def settled(
     if not neighbours:
         return planes
     generator = torch.Generator().manual_seed(_seed(index))
-    shared, wanted = _targets(decoder, neighbours, generator)
+    shared, wanted = _targets(decoder, planes, neighbours, generator)
     own, was = _near(decoder, planes, _outside(neighbours, torch.rand(_POOL, 3, generator=generator) * 2 - 1))
     leaf = planes[None].clone().requires_grad_()
     optimiser = torch.optim.Adam([leaf], _RATE)
@@ -52,15 +53,23 @@ def settled(
     return leaf.detach()[0]
 
 
-def _targets(decoder: Decoder, neighbours: Mapping[Index, Tensor], generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """Points [N, 3] of the overlaps and the neighbours' distances there, [N]."""
+@torch.no_grad()
+def _targets(
+    decoder: Decoder, planes: Tensor, neighbours: Mapping[Index, Tensor], generator: torch.Generator
+) -> tuple[Tensor, Tensor]:
+    """Points [N, 3] of the overlaps near either surface, and the neighbours' distances there, [N].
+
+    Those near the block's own surface count too: it has to go where no neighbour has one.
+    """
     found = []
     for offset in sorted(neighbours):
         shift = torch.tensor([offset[0] * _SHIFT, 0.0, offset[1] * _SHIFT])
         low, high = (shift - 1).clamp_min(-1), (shift + 1).clamp_max(1)
         x = low + torch.rand(_POOL // len(neighbours), 3, generator=generator) * (high - low)
-        there, values = _near(decoder, neighbours[offset], x - shift)
-        found.append((there + shift, values))
+        theirs, mine = decoder(neighbours[offset][None], (x - shift)[None])[0], decoder(planes[None], x[None])[0]
+        way = torch.minimum(theirs.abs(), mine.abs())
+        near = way <= max(_NEAR, float(way.min()))
+        found.append((x[near], theirs[near].clamp(-CLAMP, CLAMP)))
     points, distances = zip(*found, strict=True)
     return torch.cat(points), torch.cat(distances)
 

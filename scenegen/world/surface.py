@@ -25,7 +25,8 @@ from .neighbours import Index
 CELLS = 64  # of the lattice along a block's side
 OUTSIDE = 1000.0  # block units: so far outside that the caps of a scene lie next to its last nodes
 _MAX_CELLS = 256
-_CACHED_BYTES = 64 * 2**20
+_CACHED_BYTES = 32 * 2**20
+_LEAST_CACHED = 12  # blocks: three rows of what two chunks side by side read
 
 
 def check_cells(cells: int) -> int:
@@ -71,7 +72,7 @@ class SceneSurface:
 
     def __post_init__(self) -> None:
         count = check_cells(self.cells) ** 3
-        self._pool = np.empty((max(4, _CACHED_BYTES // (4 * count)), *[self.cells] * 3), np.float32)
+        self._pool = np.empty((max(_LEAST_CACHED, _CACHED_BYTES // (4 * count)), *[self.cells] * 3), np.float32)
 
     @property
     def cell(self) -> float:
@@ -82,6 +83,11 @@ class SceneSurface:
     def stride(self) -> int:
         """Nodes between the beginnings of neighbouring blocks."""
         return round((1 - OVERLAP) * self.cells)
+
+    @property
+    def across(self) -> int:
+        """Chunks in a strip, three rows of which read no more blocks than are kept: see `chunks_of`."""
+        return len(self._pool) // 3 - 2
 
     def grid(self, index: Index) -> np.ndarray:
         """Distances of one finished block at its nodes, float32 [cells, cells, cells] in block units.
