@@ -28,6 +28,7 @@ class VaeOptions(TrainOptions):
     side_weight: float = 0.3  # of the inside and outside that distances mean: thin parts are lost without it
     plane_weight: float = 0.05  # after the warm-up
     kl_weight: float = 1e-3
+    slack: float = 0.5  # in the prior's deviations: how far fixed latents are off, at most, as generated ones are
 
 
 def train_vae(
@@ -49,7 +50,7 @@ def train_vae(
     share, warm_up = share_of(state, options, budget), 0.0 if fixed else options.warm_up
 
     def losses_of(fraction: float) -> Losses:
-        batch = _draw(blocks, state, share, options)
+        batch = _draw(blocks, state, share, options, options.slack if fixed else 0.0)
         return _losses(state.model, share.network, batch, decoder, options, on_planes=fraction < warm_up)
 
     yield from train(state, losses_of, budget, "vae")
@@ -61,21 +62,31 @@ class _Batch:
     points: Tensor  # [B, P, 3]
     sdf: Tensor  # [B, P]
     noise: Tensor  # [B, 3, c, r, r]
+    slack: Tensor | None  # [B, 3, c, r, r]
 
 
-def _draw(blocks: BlockSet, state: TrainState[TriplaneVAE], share: Share, options: VaeOptions) -> _Batch:
-    """Blocks, each moved by a symmetry of its own, and the same of their points for all of them."""
+def _draw(blocks: BlockSet, state: TrainState[TriplaneVAE], share: Share, options: VaeOptions, slack: float) -> _Batch:
+    """Blocks, each moved by a symmetry of its own, and the same of their points for all of them.
+
+    Latents are off by a share of `slack`, another one for each block.
+    """
     generator = state.generator
     index = torch.randint(len(blocks), (options.batch,), generator=generator)
     turns = torch.randint(len(SYMMETRIES), (options.batch,), generator=generator)
     column = torch.randint(blocks.sdf.shape[1], (options.points,), generator=generator)
     noise = torch.randn(options.batch, *state.model.latent_shape, generator=generator)
+    off = None
+    if slack:
+        off = torch.randn(options.batch, *state.model.latent_shape, generator=generator)
+        off *= slack * state.model.prior_deviation * torch.rand(options.batch, 1, 1, 1, 1, generator=generator)
+        off = off[share.part].to(state.device)
     index, symmetries = index[share.part], turns[share.part].tolist()
     return _Batch(
         move(blocks.planes[index], "planes", symmetries).float().to(state.device),
         move(blocks.points[index][:, column], "points", symmetries).float().to(state.device),
         blocks.sdf[index][:, column].float().to(state.device),
         noise[share.part].to(state.device),
+        off,
     )
 
 
@@ -83,7 +94,7 @@ def _losses(
     model: TriplaneVAE, network: nn.Module, batch: _Batch, decoder: Decoder, options: VaeOptions, on_planes: bool
 ) -> Losses:
     with precision(batch.planes.device, options.bfloat16):
-        decoded, mean, log_variance = network(batch.planes, batch.noise)
+        decoded, mean, log_variance = network(batch.planes, batch.noise, batch.slack)
     kl = Posterior(mean, log_variance, model.prior_deviation).kl()
     planes = ((decoded - batch.planes) / model.plane_deviation).abs().mean()
     total = options.kl_weight * kl

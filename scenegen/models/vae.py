@@ -147,11 +147,16 @@ class TriplaneVAE(ModelMixin, ConfigMixin):  # type: ignore[misc]
         found = unfold(pixel_shuffle(patches, self.patch)).float()
         return found * self.plane_deviation + self.plane_mean
 
-    def forward(self, planes: Tensor, noise: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:
-        """Planes decoded from a sample of the posterior (its mean without `noise`), its mean and log-variance."""
+    def forward(
+        self, planes: Tensor, noise: Tensor | None = None, slack: Tensor | None = None
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Planes decoded from a sample of the posterior (its mean without `noise`), its mean and log-variance.
+
+        slack: how far the latents that are decoded are off besides, of their shape.
+        """
         posterior = self.encode(planes)
         latent = posterior.mean if noise is None else posterior.sample(noise)
-        return self.decode(latent), posterior.mean, posterior.log_variance
+        return self.decode(latent if slack is None else latent + slack), posterior.mean, posterior.log_variance
 
 
 class _Funnel(nn.Module):
