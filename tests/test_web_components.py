@@ -411,10 +411,11 @@ def test_mesh_view_reads_the_glb_that_export_writes(mount: Any) -> None:
 def test_sides_of_the_crop_box_are_dragged_and_moved_with_keys(mount: Any) -> None:
     shown = mount("mesh_view", {"url": "/box.glb", "crop": [[0, 0, 0], [1, 1, 1]]})
     shown.wait("!!c.mesh")
+    shown.wait("c.handles.sides.every((side) => side.handle.style.left)")
     side = shown.page.locator("[aria-label^='Crop box, y to']")
+    side.hover()  # which waits until it stands still and nothing is over it
     place = side.bounding_box()
     x, y = place["x"] + place["width"] / 2, place["y"] + place["height"] / 2
-    shown.page.mouse.move(x, y)
     shown.page.mouse.down()
     shown.page.mouse.move(x, y - 40, steps=3)
     shown.page.mouse.up()
