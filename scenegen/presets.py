@@ -85,7 +85,7 @@ PRESETS: dict[str, Preset] = {
     "small": Preset(
         DataPreset(scenes=1500, samples=65_536),
         FitPreset(16, 64, 64, 3, (16, 32, 64), joint_blocks=64, joint_steps=600, steps=600, points=8192, batch=32),
-        VaePreset((96, 160), 2, 8, 16, batch=32, steps=30_000, patch=2),
+        VaePreset((64, 96, 128), 2, 4, 16, batch=32, steps=12_000),
         DiffusionPreset((96, 160, 256), 2, 4, batch=128, steps=15_000, sampling_steps=100, ema=0.9995),
     ),
     "paper": Preset(
