@@ -18,7 +18,10 @@ JsonTo = Annotated[
 Device = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
 Engine = Annotated[
     str | None,
-    typer.Option(help="What computes: native (default), or on a GPU half, tinycudann, nerfacc, or some joined by +."),
+    typer.Option(
+        help="What computes: native (default), half (small networks in half precision), on a GPU also tinycudann "
+        "and nerfacc; some joined by +."
+    ),
 ]
 Seed = Annotated[int, typer.Option(help="Equal seeds give equal results on one machine.", min=0, max=2**31 - 1)]
 PresetName = Annotated[str, typer.Option("--preset", help="tiny, small or paper.")]

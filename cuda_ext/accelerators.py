@@ -1,8 +1,8 @@
-"""What else can run some of our operators on a GPU: where it is, and what was chosen.
+"""What else can run some of our operators: where it is, and what was chosen.
 
-`half` are our own kernels in half precision, the others are other people's packages. None is ever needed. tinycudann
-raises EnvironmentError where it finds no GPU, and nerfacc compiles its kernels at its first call, so neither is touched
-before a GPU answered.
+`half` are our own kernels in half precision, on a GPU and on the CPU; the others are other people's packages for GPUs.
+None is ever needed. tinycudann raises EnvironmentError where it finds no GPU, and nerfacc compiles its kernels at its
+first call, so neither is touched before a GPU answered.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from types import ModuleType
 import torch
 from torch import Tensor
 
-from .engine import enabled, module
+from .engine import enabled, module, native_for
 
 HALF = "half"
 ACCELERATORS = (HALF, "tinycudann", "nerfacc")
-_DEVICES = ("cuda",)  # none has CPU kernels for what we take from it
+_DEVICES = ("cuda",)  # the others have no CPU kernels for what we take from them
 _chosen: dict[str, ModuleType] = {}
 
 
@@ -29,12 +29,12 @@ def find_accelerator(name: str) -> tuple[ModuleType | None, str]:
     """The module, or None with the reason why it cannot be used here."""
     if name != HALF and name not in sys.modules and importlib.util.find_spec(name) is None:
         return None, "not installed"
-    if not torch.cuda.is_available():
+    if name != HALF and not torch.cuda.is_available():
         return None, "installed, but no GPU answers"
     if not enabled():
         return None, "FIELDSCAPE_NATIVE=0 asks for the PyTorch reference"
     if name == HALF:
-        return module("_cuda")
+        return module("_cuda" if torch.cuda.is_available() else "_native")
     try:
         return importlib.import_module(name), ""
     except Exception as error:  # ImportError, OSError, and NameError where no built variant suits the GPU
@@ -43,9 +43,10 @@ def find_accelerator(name: str) -> tuple[ModuleType | None, str]:
 
 @contextlib.contextmanager
 def using(*names: str) -> Iterator[None]:
-    """Run the operators that these have on a GPU with them inside the block, the others with our usual kernels.
+    """Run the operators that these have with them inside the block, the others with our usual kernels.
 
-    half: `mlp` up to a width of 128, before tinycudann. tinycudann: `hash_grid`, and the `mlp`s whose shape its fused
+    half: `mlp` up to a width of 128, before tinycudann, and the network of `render_loss`; fp16 on a GPU, bfloat16 on
+    a CPU. On a GPU only: tinycudann: `hash_grid`, and the `mlp`s whose shape its fused
     kernels take. nerfacc: `march` and `composite`.
 
     Raises:
@@ -67,6 +68,8 @@ def using(*names: str) -> Iterator[None]:
 
 def accelerator(name: str, tensor: Tensor) -> ModuleType | None:
     """The chosen one of this name if it is to run an operator on this tensor [N, ...] (N > 0)."""
-    if not _chosen or tensor.device.type not in _DEVICES or not len(tensor) or not enabled():
+    device = tensor.device
+    if name not in _chosen or not len(tensor) or not enabled():
         return None
-    return _chosen.get(name)
+    own = name == HALF and device.type == "cpu" and native_for(device)
+    return _chosen[name] if own or device.type in _DEVICES else None

@@ -91,6 +91,8 @@ def march(
     directions = expect("march", "directions", directions, (count, 3), origins)
     t = expect("march", "t", t, (count,), origins).clone()
     t_end = expect("march", "t_end", t_end, (count,), origins)
+    if space.resolution > 1024:
+        raise ValueError(f"march: {space.resolution} cells along an axis, expected 1024 at most")
     bits = expect("march", "bits", bits, (space.resolution**3 // 8,), origins, torch.uint8)
     coarse = expect("march", "coarse", coarse, ((space.resolution // BLOCK) ** 3,), origins, torch.uint8)
     if shares is not None:
@@ -195,11 +197,15 @@ def march_reference(
 
 def pack_bits(occupied: Tensor) -> Tensor:
     """Cells [G^3] bool -> bits [G^3 / 8] uint8, cell i at bit i % 8."""
+    if occupied.device.type == "cpu":
+        return torch.from_numpy(np.packbits(occupied.numpy(), bitorder="little"))
     powers = torch.tensor([1, 2, 4, 8, 16, 32, 64, 128], dtype=torch.uint8, device=occupied.device)
     return (occupied.view(-1, 8).to(torch.uint8) * powers).sum(dim=1, dtype=torch.uint8)
 
 
 def unpack_bits(bits: Tensor) -> Tensor:
     """Inverse of `pack_bits`."""
+    if bits.device.type == "cpu":
+        return torch.from_numpy(np.unpackbits(bits.numpy(), bitorder="little")).bool()
     shifts = torch.arange(8, dtype=torch.uint8, device=bits.device)
     return ((bits[:, None] >> shifts) & 1).bool().reshape(-1)

@@ -1,4 +1,4 @@
-"""`mlp` in half precision on a GPU's matrix units, chosen with `using("half")`.
+"""`mlp` in half precision, chosen with `using("half")`: fp16 on a GPU's matrix units, bfloat16 on a CPU.
 
 Inputs, weights, activations and gradients are rounded to halves before they are multiplied; sums, parameters and
 results are in single precision. The backward pass computes the hidden activations again, which is cheaper than to

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from .accelerators import HALF, accelerator
 from .composite import composite, visible
 from .engine import expect, expect_runs, launch, native_for
 from .mlp import MAX_WIDTH, mlp, weight_count
@@ -148,6 +149,7 @@ class _RenderLoss(torch.autograd.Function):
             rule.max_log,
             rule.scale,
             rule.stop,
+            int(accelerator(HALF, features) is not None),
             loss,
             gfeatures,
             gweights,
@@ -158,4 +160,6 @@ class _RenderLoss(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, gloss: Tensor) -> tuple[Any, ...]:
         gfeatures, gweights = ctx.saved_tensors
+        if float(gloss) == 1.0:  # the loss itself, as nearly always: spares a pass over the gradient
+            return gfeatures, None, gweights, *[None] * 7
         return gfeatures * gloss, None, gweights * gloss, *[None] * 7

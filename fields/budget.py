@@ -45,8 +45,11 @@ class Budget:
         return elapsed * (1 - fraction) / fraction if fraction > 0 else float(self.seconds or 0.0)
 
 
-def decayed_rate(fraction: float, hold: float = 0.4, last: float = 0.03) -> float:
-    """Learning-rate factor: 1 for the first `hold` of the run, then exponential down to `last`."""
+def decayed_rate(fraction: float, hold: float = 0.8, last: float = 0.03) -> float:
+    """Learning-rate factor: 1 for the first `hold` of the run, then exponential down to `last`.
+
+    Held so long, short runs learn most: what an early decay would settle is settled by the last fifth as well.
+    """
     if fraction <= hold:
         return 1.0
     return last ** ((fraction - hold) / (1 - hold))

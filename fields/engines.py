@@ -35,12 +35,12 @@ def engine_names(text: str, device: str) -> tuple[str, ...]:
         )
     for name in names:
         _, reason = find_accelerator(name)
-        if reason or not device.startswith("cuda"):
+        if reason or not (name == HALF or device.startswith("cuda")):
             raise UserError(
                 "E-ENV-ENGINE",
                 f"engine {name} cannot be used",
                 got=reason or f"--device {device}",
-                expected=f"{name} and an NVIDIA GPU",
+                expected="our native kernels" if name == HALF else f"{name} and an NVIDIA GPU",
                 fix="leave --engine out to use our own kernels, and see fieldscape doctor",
             )
     return names

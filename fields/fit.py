@@ -15,8 +15,10 @@ from .budget import Budget, decayed_rate
 from .cameras import Rays
 from .field import Field
 from .guard import NaNGuard
+from .occupancy import FIT_STRIDE
 from .progress import Progress
-from .render import march_visible, pixel_loss
+from .render import MAX_SAMPLES, pixel_loss
+from .space import Space
 from .views import Capture
 
 REPORT_STEPS = 16
@@ -54,16 +56,20 @@ class PixelCursor:
 class PixelSource:
     """Random training pixels: rays, colours and what lies behind them, drawn in blocks."""
 
-    def __init__(self, capture: Capture, cursor: PixelCursor) -> None:
+    def __init__(self, capture: Capture, cursor: PixelCursor, space: Space, near: float) -> None:
         self.views, self.background, self.cursor = capture.train, capture.background, cursor
+        self.space, self.near = space, near
         size = self.views.cameras.size
         self.starts = self.views.starts
         self.uniform = bool((size == size[0]).all())
         self.total = int(size.prod(dim=1).sum())
-        self._block: tuple[Rays, Tensor, Tensor, Tensor] | None = None
+        self._block: tuple[Rays, Tensor, Tensor, Tensor, Tensor] | None = None
 
-    def draw(self, count: int) -> tuple[Rays, Tensor, Tensor, Tensor]:
-        """`count` rays, their colours [R, 3] over the background, that background [R, 3], and jitter [R]."""
+    def draw(self, count: int) -> tuple[Rays, Tensor, Tensor, Tensor, Tensor]:
+        """`count` rays, where they start and end [R], their colours over a background, and that background [R, 3].
+
+        A ray starts where it enters the field's domain, moved by a random part of a step.
+        """
         cursor = self.cursor
         if cursor.position + count > _BLOCK:
             cursor.mark, cursor.position, self._block = cursor.generator.get_state(), 0, None
@@ -72,10 +78,11 @@ class PixelSource:
             self._block = self._draw_block(cursor.generator)
         part = slice(cursor.position, cursor.position + count)
         cursor.position += count
-        rays, wanted, behind, jitter = self._block
-        return rays[part], wanted[part], behind[part], jitter[part]
+        rays, *values = self._block
+        start, end, wanted, behind = (value[part] for value in values)
+        return rays[part], start, end, wanted, behind
 
-    def _draw_block(self, generator: torch.Generator) -> tuple[Rays, Tensor, Tensor, Tensor]:
+    def _draw_block(self, generator: torch.Generator) -> tuple[Rays, Tensor, Tensor, Tensor, Tensor]:
         pixel = torch.randint(self.total, (_BLOCK,), generator=generator)
         size = self.views.cameras.size
         if self.uniform:  # a division is cheaper than a search
@@ -88,7 +95,9 @@ class PixelSource:
         rgba = self.views.pixels.index_select(0, pixel).float().div_(255)
         behind = self._behind(generator)
         wanted = torch.lerp(behind, rgba[:, :3], rgba[:, 3:])
-        return rays, wanted, behind, torch.rand(_BLOCK, generator=generator)
+        start, end = self.space.clip(rays.origins, rays.directions, self.near)
+        start += torch.rand(_BLOCK, generator=generator) * (FIT_STRIDE * self.space.step)
+        return rays, start, end, wanted, behind
 
     def _behind(self, generator: torch.Generator) -> Tensor:
         if self.background == "random":
@@ -166,7 +175,7 @@ def fit_images(
     """
     options = options or FitOptions(near=capture.near)
     state = state or FitState(field, seed)
-    source = PixelSource(capture, state.pixels)
+    source = PixelSource(capture, state.pixels, field.space, options.near)
     started = time.perf_counter() - state.elapsed
     while not budget.done(state.step, state.elapsed):
         fraction = budget.fraction(state.step, state.elapsed)
@@ -176,7 +185,7 @@ def fit_images(
             with quiet_torch():
                 field.occupancy.update(field, state.generator)
         with quiet_torch(unless=field.backend.wide):
-            _step(field, source, state, options, decayed_rate(fraction))
+            _step(field, source, state, options.samples or field.backend.step_samples, decayed_rate(fraction))
         state.step += 1
         state.elapsed = time.perf_counter() - started
         if budget.done(state.step, state.elapsed):
@@ -187,11 +196,11 @@ def fit_images(
     yield _report(state, budget)
 
 
-def _step(field: Field, source: PixelSource, state: FitState, options: FitOptions, rate: float) -> None:
+def _step(field: Field, source: PixelSource, state: FitState, aim: int, rate: float) -> None:
     drawn, *values = source.draw(state.rays)
     rays = drawn.to(field.device)
-    wanted, behind, jitter = (value.to(field.device) for value in values)
-    samples, x = march_visible(field, rays, jitter, options.near)
+    start, end, wanted, behind = (value.to(field.device) for value in values)
+    samples, x, _ = field.occupancy.sample_visible(rays, start, end, MAX_SAMPLES)
     if len(x):
         loss = pixel_loss(field, rays, samples, x, wanted, behind)
         penalty = field.backend.penalty()
@@ -201,8 +210,7 @@ def _step(field: Field, source: PixelSource, state: FitState, options: FitOption
             state.optimiser.step(rate * state.guard.rate)
         value = float(loss.detach())
         state.loss = value if state.loss == 0 else 0.98 * state.loss + 0.02 * value
-    wanted_samples = (options.samples or field.backend.step_samples) * min(1.0, _FIRST_BATCH + step_share(state.step))
-    growth = wanted_samples / max(1, len(x))
+    growth = aim * min(1.0, _FIRST_BATCH + step_share(state.step)) / max(1, len(x))
     state.rays = int(min(max(state.rays * min(max(growth, 0.5), 1.5), _MIN_RAYS), _MAX_RAYS))
 
 

@@ -21,7 +21,7 @@ from .volume import MAX_LOG_DENSITY, Volume
 
 # A ray ends when less light than this is left; samples it cannot reach are dropped.
 STOP_LIGHT = 1e-4
-_MAX_SAMPLES = 1024  # of one ray while training
+MAX_SAMPLES = 1024  # of one ray while training
 _WAVES = (8, 8, 16, 32, 64)  # samples of each ray looked at before opaque rays are dropped
 _FAINT = 1e-4  # samples that add less than this are not coloured when rendering
 _CHUNK_RAYS = 1 << 15
@@ -46,7 +46,7 @@ def march_rays(
     """
     start, end = field.space.clip(rays.origins, rays.directions, near)
     sampler = sampler or field.occupancy
-    samples, x, _ = sampler.sample(rays, start + jitter * field.space.step, end, _MAX_SAMPLES)
+    samples, x, _ = sampler.sample(rays, start + jitter * field.space.step, end, MAX_SAMPLES)
     return samples, x
 
 
@@ -54,7 +54,7 @@ def march_visible(field: Volume, rays: Rays, jitter: Tensor, near: float) -> tup
     """As `march_rays` for learning: longer steps, and none far behind what the occupancy grid knows as walls."""
     start, end = field.space.clip(rays.origins, rays.directions, near)
     start = start + jitter * (FIT_STRIDE * field.space.step)
-    samples, x, _ = field.occupancy.sample_visible(rays, start, end, _MAX_SAMPLES)
+    samples, x, _ = field.occupancy.sample_visible(rays, start, end, MAX_SAMPLES)
     return samples, x
 
 

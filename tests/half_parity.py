@@ -1,7 +1,7 @@
 """What the half-precision kernels of `mlp` must hold: agreement with a reference that rounds where they do.
 
-A test class that inherits `HalfParity` provides the fixture `device`; inside a test `using("half")` then runs those
-kernels on that device.
+A test class that inherits `HalfParity` provides the fixture `device`, and says in which kind of halves kernels round
+there; inside a test `using("half")` then runs them on that device.
 """
 
 from __future__ import annotations
@@ -16,15 +16,17 @@ from cuda_ext import reference_only, using
 from cuda_ext.mlp import split_weights
 
 NETWORKS = [(3, 16, 1), (32, 64, 64, 16), (27, 128, 100, 3), (5, 7), (1, 1), (40, 33, 64), (16, 16, 16, 16, 16, 4)]
-TOLERANCE = 2e-3  # of the largest value: two roundings to halves may fall differently
+TOLERANCE = {torch.float16: 2e-3, torch.bfloat16: 1.6e-2}  # of the largest value: roundings may fall differently
 
 
-def rounded(values: Tensor) -> Tensor:
-    return values.half().float()
+def by_rounding(
+    x: Tensor, weights: Tensor, widths: tuple[int, ...], gy: Tensor, dtype: torch.dtype
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Output and gradients of x and weights, with every factor of a product rounded to `dtype`; gy near 1."""
 
+    def rounded(values: Tensor) -> Tensor:
+        return values.to(dtype).float()
 
-def by_rounding(x: Tensor, weights: Tensor, widths: tuple[int, ...], gy: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Output and gradients of x and weights, with every factor of a product rounded to halves; gy near 1."""
     matrices = [rounded(matrix) for matrix in split_weights(weights, widths)]
     inputs = [rounded(x)]
     for matrix in matrices[:-1]:
@@ -55,23 +57,26 @@ def halves(x: Tensor, weights: Tensor, widths: tuple[int, ...], gy: Tensor) -> t
 class HalfParity:
     """Tests of `mlp` in half precision on the `device` of the subclass."""
 
+    dtype = torch.float16
+
     @pytest.mark.parametrize("widths", NETWORKS)
     @pytest.mark.parametrize("count", [1, 161])
     def test_half_mlp_agrees_with_rounded_arithmetic(
         self, device: torch.device, widths: tuple[int, ...], count: int
     ) -> None:
         x, weights, gy = problem(device, widths, count)
-        for actual, expected in zip(halves(x, weights, widths, gy), by_rounding(x, weights, widths, gy), strict=True):
-            close(actual, expected, TOLERANCE)
+        wanted = by_rounding(x, weights, widths, gy, self.dtype)
+        for actual, expected in zip(halves(x, weights, widths, gy), wanted, strict=True):
+            close(actual, expected, TOLERANCE[self.dtype])
 
     @pytest.mark.parametrize("size", [1e-30, 1e-9, 1.0, 1e6])
     def test_half_gradients_scale_with_the_loss(self, device: torch.device, size: float) -> None:
         widths = (8, 32, 4)
         x, weights, gy = problem(device, widths, 40)
         _, *actual = halves(x, weights, widths, gy * size)
-        _, *expected = by_rounding(x, weights, widths, gy)
+        _, *expected = by_rounding(x, weights, widths, gy, self.dtype)
         for a, b in zip(actual, expected, strict=True):
-            close(a / size, b, TOLERANCE)
+            close(a / size, b, TOLERANCE[self.dtype])
 
     def test_half_gradients_of_nothing_are_zero(self, device: torch.device) -> None:
         widths = (8, 32, 4)
@@ -95,7 +100,7 @@ class HalfParity:
         x, weights, gy = problem(device, widths, 70)
         with using("half"):
             (actual,) = gradients(lambda w: cuda_ext.mlp(x, w, widths))(weights)
-        close(actual, by_rounding(x, weights, widths, gy)[2], TOLERANCE)
+        close(actual, by_rounding(x, weights, widths, gy, self.dtype)[2], TOLERANCE[self.dtype])
 
     def test_second_derivatives_of_the_half_mlp_are_the_reference_s(self, device: torch.device) -> None:
         widths = (3, 16, 1)

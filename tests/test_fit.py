@@ -109,10 +109,14 @@ def test_empty_field_renders_background_without_error(fitted: Field, capture: Ca
 
 
 def test_pixels_over_random_background_are_composited(capture: Capture) -> None:
-    rays, color, behind, _ = PixelSource(capture, PixelCursor(0)).draw(2000)
+    space = Space(capture.bounds)
+    rays, start, end, color, behind = PixelSource(capture, PixelCursor(0), space, 0.0).draw(2000)
     empty = (color == behind).all(dim=1)
     assert 0.2 < float(empty.float().mean()) < 0.95
     assert torch.allclose(rays.directions.norm(dim=1), torch.ones(2000), atol=1e-5)
+    entered = space.clip(rays.origins, rays.directions, 0.0)
+    moved = start - entered[0]
+    assert torch.equal(end, entered[1]) and float(moved.min()) >= 0 and float(moved.max()) > space.step
 
 
 def test_bad_gradients_are_skipped_then_rolled_back_then_refused(capture: Capture) -> None:

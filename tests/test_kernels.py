@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import math
+import os
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from half_parity import HalfParity
 from hypothesis import given
 from hypothesis import strategies as st
 from kernel_parity import (
@@ -50,6 +55,39 @@ class TestNativeKernels(KernelParity):
         grid = GRIDS[0]
         table = numbers(device, grid.entries * 2 + 1)[1:].view(-1, 2)
         agree(lambda u, t: cuda_ext.hash_grid(u, t, grid), positions(device, 50), table)
+
+
+@needs_native
+class TestNativeHalves(HalfParity):
+    """The network in bfloat16, on the CPU."""
+
+    dtype = torch.bfloat16
+
+    @pytest.fixture
+    def device(self) -> torch.device:
+        return CPU
+
+
+@needs_native
+@pytest.mark.parametrize("simd", ["baseline", "avx2", "avx512"])
+def test_halves_are_the_same_with_every_instruction_set(simd: str) -> None:
+    code = (
+        f"import sys; sys.path.insert(0, {str(Path(__file__).parent)!r}); import half_parity as h, torch\n"
+        "case = h.problem(torch.device('cpu'), (31, 32, 20, 3), 100)\n"
+        "for values in h.halves(*case[:2], (31, 32, 20, 3), case[2]): print(float(values.double().square().sum()))\n"
+    )
+    found = []
+    for limit in (simd, "avx512bf16"):
+        done = subprocess.run(
+            [sys.executable, "-c", code],
+            env={**os.environ, "FIELDSCAPE_SIMD": limit},
+            capture_output=True,
+            text=True,
+            timeout=120,
+        )
+        assert done.returncode == 0, done.stderr
+        found.append([float(line) for line in done.stdout.split()])
+    assert found[0] == pytest.approx(found[1], rel=1e-3)
 
 
 class TestHashGrid:
@@ -215,7 +253,11 @@ class TestMarch:
             engine._enabled = before
         samples = torch.cat(found)
         samples = samples[torch.argsort(samples[:, 0], stable=True)]
-        assert torch.equal(samples[:, 0].long(), whole[0]) and torch.equal(samples[:, 1], whole[1])
+        counts = [torch.bincount(rays, minlength=60) for rays in (samples[:, 0].long(), whole[0])]
+        same = counts[0] == counts[1]  # rounding may put a midpoint on the other side of a cell's face
+        assert same.float().mean() > 0.95 and (counts[0] - counts[1]).abs().max() <= 1
+        difference = samples[same[samples[:, 0].long()], 1] - whole[1][same[whole[0]]]
+        assert difference.abs().max() < 1e-5
 
     def test_every_sample_lies_in_an_occupied_cell_of_its_ray(self) -> None:
         space, bits, occupied, origins, directions = march_scene(False, 0.0)

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from cuda_ext import weight_count
+from cuda_ext import using, weight_count
 from cuda_ext.render_loss import DensityRule, render_loss, render_loss_reference
 
 WIDTHS = (31, 32, 32, 3)
@@ -35,6 +35,19 @@ def test_loss_and_gradients_agree_with_the_reference(counts: list[int]) -> None:
         wanted = torch.autograd.grad(expected * 3, (features, weights))
         for a, b in zip(found, wanted, strict=True):
             assert torch.allclose(a, b, rtol=1e-3, atol=1e-5 * float(b.abs().max()))
+
+
+@pytest.mark.parametrize("counts", [[3], [0, 5, 0], [20, 1, 0, 33, 64] * 20, [0, 0]])
+def test_a_network_in_halves_is_nearly_the_same(counts: list[int]) -> None:
+    features, harmonics, weights, *rest = scene(counts)
+    exact = render_loss(features, harmonics, weights, WIDTHS, *rest, RULE)
+    with using("half"):
+        loss = render_loss(features, harmonics, weights, WIDTHS, *rest, RULE)
+    assert loss.item() == pytest.approx(exact.item(), rel=0.01)
+    if features.shape[0]:
+        assert loss.item() != exact.item()
+        for a, b in zip(*(torch.autograd.grad(x, (features, weights)) for x in (loss, exact)), strict=True):
+            assert (a - b).norm() < 0.08 * b.norm()  # a unit near its kink may fall on the other side
 
 
 def test_samples_behind_a_wall_get_no_gradient() -> None:

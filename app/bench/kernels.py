@@ -15,6 +15,7 @@ from cuda_ext import (
     march,
     mlp,
     reference_only,
+    using,
     weight_count,
 )
 from cuda_ext.march import coarsen, pack_bits
@@ -57,11 +58,23 @@ def _encodings() -> list[Contest]:
         weights = (torch.rand(weight_count(_WIDTHS), generator=generator) - 0.5).requires_grad_()
         network = "-".join(map(str, _WIDTHS))
         config = f"N={_POINTS} L={grid.levels} F={grid.features} T=2^{log2_entries} MLP {network}"
-        found += [
-            _versus("hash grid + mlp, forward", config, _forward(u, table, weights, grid)),
-            _versus("hash grid + mlp, forward + backward", config, _both(u, table, weights, grid)),
-        ]
+        works = {"forward": _forward(u, table, weights, grid), "forward + backward": _both(u, table, weights, grid)}
+        for way, work in works.items():
+            found += [
+                _versus(f"hash grid + mlp, {way}", config, work),
+                _versus(f"hash grid + mlp in halves, {way}", config, _in_halves(work)),
+            ]
     return found
+
+
+def _in_halves(work: Work) -> Work:
+    """The same with networks in half precision: against a reference in single precision, as nothing else has them."""
+
+    def run() -> object:
+        with using("half"):
+            return work()
+
+    return run
 
 
 def _forward(u: Tensor, table: Tensor, weights: Tensor, grid: HashGrid) -> Work:

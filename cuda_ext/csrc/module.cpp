@@ -24,6 +24,10 @@ FS_INSTRUCTION_SET(avx512)
 #include "prototypes.inc"
 }
 }
+FS_INSTRUCTION_SET(avx512bf16)
+#include "prototypes.inc"
+}
+}
 #endif
 
 namespace nb = nanobind;
@@ -42,11 +46,12 @@ std::string choose() {
 #if defined(FS_X86)
   __builtin_cpu_init();
   const char* wish = std::getenv("FIELDSCAPE_SIMD");
-  const std::string limit = wish ? wish : "avx512";
+  const std::string limit = wish ? wish : "avx512bf16";
   const bool avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
   const bool avx512 = avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512vl") &&
                       __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512bw");
-  if (avx512 && limit == "avx512") return "avx512";
+  if (avx512 && __builtin_cpu_supports("avx512bf16") && limit == "avx512bf16") return "avx512bf16";
+  if (avx512 && limit.rfind("avx512", 0) == 0) return "avx512";
   if (avx2 && limit != "baseline") return "avx2";
 #endif
   return "baseline";
@@ -60,6 +65,8 @@ std::string choose() {
   m.def("hash_grid_backward_backward", face(&fs::isa::hash_grid_backward_backward));                                   \
   m.def("mlp_forward", face(&fs::isa::mlp_forward));                                                                   \
   m.def("mlp_backward", face(&fs::isa::mlp_backward));                                                                 \
+  m.def("mlp_half_forward", face(&fs::isa::mlp_half_forward));                                                         \
+  m.def("mlp_half_backward", face(&fs::isa::mlp_half_backward));                                                       \
   m.def("spherical_harmonics", face(&fs::isa::spherical_harmonics));                                                   \
   m.def("march", face(&fs::isa::march));                                                                               \
   m.def("march_pack", face(&fs::isa::march_pack));                                                                     \
@@ -80,7 +87,9 @@ NB_MODULE(_native, m) {
   const std::string isa = choose();
   m.attr("simd") = isa;
 #if defined(FS_X86)
-  if (isa == "avx512") {
+  if (isa == "avx512bf16") {
+    FS_BIND(avx512bf16)
+  } else if (isa == "avx512") {
     FS_BIND(avx512)
   } else if (isa == "avx2") {
     FS_BIND(avx2)

@@ -51,6 +51,18 @@ inline float sum(vf v) {
   for (int i = 0; i < W; ++i) total += v[i];
   return total;
 }
+// e^v within a few units in the last place; a clamp keeps it from over- and underflowing. Reduced by multiples of
+// ln 2, in two parts so that nothing is lost, then the Taylor series of the rest, which is at most ln(2) / 2.
+inline vf exponential(vf v) {
+  const vf low = splat(-87.f), high = splat(88.f);
+  v = v < low ? low : (v > high ? high : v); // NaN stays
+  const vf scaled = v * splat(1.44269504f);
+  const vi n = to_int(scaled + (scaled < 0 ? splat(-0.5f) : splat(0.5f)));
+  const vf k = to_float(n), r = (v - k * splat(0.693359375f)) + k * splat(2.12194440e-4f);
+  vf sum = splat(1.f / 5040);
+  for (const float c : {1.f / 720, 1.f / 120, 1.f / 24, 1.f / 6, 0.5f, 1.f, 1.f}) sum = sum * r + splat(c);
+  return sum * (vf)((n + 127) << 23);
+}
 inline vf square_root(vf v) {
 #if defined(__AVX512F__)
   return (vf)_mm512_sqrt_ps((__m512)v);

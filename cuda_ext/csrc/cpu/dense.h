@@ -11,7 +11,7 @@ namespace {
 
 constexpr int kAccumulators = kRegisters / 2;
 
-inline int padded(int width) { return (width + W - 1) / W * W; }
+inline int padded(int width, int unit = W) { return (width + unit - 1) / unit * unit; }
 
 enum class Store { kPlain, kRelu, kAdd };
 
@@ -74,7 +74,7 @@ inline void gather_rows(const float* from, const int64_t* index, int64_t rows, i
   std::fill(to + rows * stride, to + rows_total * stride, 0.f);
 }
 
-// The network's shape, and its weights with columns padded to whole vectors.
+// The network's shape, and its weights with rows and columns padded to whole vectors, or to another unit.
 struct Network {
   int layers;
   std::vector<int> width, stride;     // of each activation, input first
@@ -82,11 +82,11 @@ struct Network {
   int64_t packed_size = 0;
   int widest = 0;
 
-  Network(const int32_t* widths, int32_t layer_count) : layers(layer_count) {
+  Network(const int32_t* widths, int32_t layer_count, int unit = W) : layers(layer_count) {
     int64_t total = 0;
     for (int k = 0; k <= layers; ++k) {
       width.push_back(widths[k]);
-      stride.push_back(padded(widths[k]));
+      stride.push_back(padded(widths[k], unit));
       widest = std::max(widest, stride[k]);
     }
     for (int k = 0; k < layers; ++k) {
@@ -130,6 +130,64 @@ struct Network {
 inline void mask_by(float* g, const float* h, int64_t count) {
   for (int64_t i = 0; i < count; i += W) store(g + i, load(h + i) > 0 ? load(g + i) : vf{});
 }
+
+// A network with its weights as they are read on the way forward and back.
+struct SingleNetwork {
+  Network net;
+  std::vector<float> weights, transposed;
+
+  SingleNetwork(const float* given, const int32_t* widths, int32_t layers)
+      : net(widths, layers), weights(net.pack(given)), transposed(net.pack_transposed(given)) {}
+};
+
+// What a block of samples leaves in a network on its way forward, for the way back.
+struct SingleBlock {
+  std::vector<float> input, output, gradient; // [M, stride]; gradient: of the output, then of the input
+  std::vector<std::vector<float>> hidden;
+  std::vector<float> next;
+
+  static constexpr int kSlice = 64; // samples of one weight-gradient product: both operands stay in L1
+
+  static int rows(int count) { return count; }
+
+  void resize(const SingleNetwork& single, int M) {
+    const Network& net = single.net;
+    hidden.resize(net.layers);
+    for (int k = 1; k < net.layers; ++k) hidden[k].resize(static_cast<size_t>(M) * net.stride[k]);
+    input.resize(static_cast<size_t>(M) * net.stride[0]);
+    output.resize(static_cast<size_t>(M) * net.stride[net.layers]);
+    gradient.resize(static_cast<size_t>(M) * net.widest), next.resize(gradient.size());
+  }
+
+  const float* active(int k) const { return k ? hidden[k].data() : input.data(); }
+
+  void forward(const SingleNetwork& single, int M) {
+    const Network& net = single.net;
+    for (int k = 0; k < net.layers; ++k) {
+      const float* matrix = single.weights.data() + net.packed[k];
+      if (k + 1 < net.layers)
+        multiply<Store::kRelu>(active(k), net.stride[k], 1, matrix, hidden[k + 1].data(), M, net.width[k],
+                               net.stride[k + 1]);
+      else
+        multiply<Store::kPlain>(active(k), net.stride[k], 1, matrix, output.data(), M, net.width[k], net.stride[k + 1]);
+    }
+  }
+
+  // `gradient` of the output becomes that of the input; the weights' is added to sum, laid out like them.
+  void backward(const SingleNetwork& single, int M, float* sum) {
+    const Network& net = single.net;
+    for (int k = net.layers - 1; k >= 0; --k) {
+      const int stride = net.stride[k], out = net.stride[k + 1];
+      for (int first = 0; first < M; first += kSlice)
+        multiply<Store::kAdd>(active(k) + first * stride, 1, stride, gradient.data() + first * out,
+                              sum + net.packed[k], net.width[k], std::min(kSlice, M - first), out);
+      multiply<Store::kPlain>(gradient.data(), out, 1, single.transposed.data() + net.packed[k], next.data(), M,
+                              net.width[k + 1], stride);
+      if (k) mask_by(next.data(), active(k), static_cast<int64_t>(M) * stride);
+      std::swap(gradient, next);
+    }
+  }
+};
 
 } // namespace
 } // namespace FS_ISA

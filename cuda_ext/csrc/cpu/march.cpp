@@ -4,6 +4,7 @@
 
 #include "../kernels.h"
 #include "../pool.h"
+#include "../simd.h"
 
 namespace fs {
 namespace FS_ISA {
@@ -17,24 +18,19 @@ struct Grid {
   const uint8_t *bits, *coarse;
   const float* shares; // may be null
   int size;
-  int64_t index(const int* c) const { return (static_cast<int64_t>(c[2]) * size + c[1]) * size + c[0]; }
-  bool occupied(int64_t i) const { return bits[i >> 3] >> (i & 7) & 1; }
-  bool block_occupied(const int* c) const {
-    const int blocks = size / kBlockCells;
-    return coarse[(static_cast<int64_t>(c[2] / kBlockCells) * blocks + c[1] / kBlockCells) * blocks + c[0] / kBlockCells];
-  }
 };
 
 // Maps all space into the cube: the box keeps the middle half of every axis (mip-NeRF 360, eq. 10, with the
 // maximum norm, so that the cube is filled).
-void contract(float* u) {
-  float y[3], norm = 0;
+void contract(vf* u) {
+  vf y[3], norm{};
   for (int k = 0; k < 3; ++k) {
-    y[k] = 2 * u[k] - 1;
-    norm = std::max(norm, std::fabs(y[k]));
+    y[k] = splat(2.f) * u[k] - splat(1.f);
+    const vf size = y[k] < 0 ? -y[k] : y[k];
+    norm = norm > size ? norm : size;
   }
-  const float scale = norm > 1 ? (2 - 1 / norm) / norm : 1.f;
-  for (int k = 0; k < 3; ++k) u[k] = 0.5f + 0.25f * y[k] * scale;
+  const vf one = splat(1.f), scale = norm > one ? (splat(2.f) - one / norm) / norm : one;
+  for (int k = 0; k < 3; ++k) u[k] = splat(0.5f) + splat(0.25f) * y[k] * scale;
 }
 
 class Walker {
@@ -51,57 +47,103 @@ public:
   int32_t walk(float& t, float t_end, int32_t limit, float* start, float* end) const {
     int32_t n = 0;
     float blocked = 0;
-    // A step that rounding swallows would never end: such a ray has left any sensible scene.
+    Comb comb;
     while (t < t_end && n < limit) {
-      const float dt = length(t);
-      if (!(t + dt > t)) {
+      // A step that rounding swallows would never end: such a ray has left any sensible scene.
+      if (!(t + length(t) > t)) {
         t = kFar;
         break;
       }
-      const float middle = t + 0.5f * dt;
-      float u[3];
-      for (int k = 0; k < 3; ++k) u[k] = origin_[k] + middle * slope_[k];
-      int64_t cell;
-      const int skip = empty_cells(u, cell);
-      if (skip == 0) {
-        if (blocked >= 1) {
-          t = std::max(t, t_end);
-          break;
-        }
-        if (grid_.shares) blocked += grid_.shares[cell];
-        start[n] = t, end[n] = t + dt, ++n;
-        t += dt;
-      } else {
-        t = leave(t, t_end, dt, u, skip);
+      if (contraction_ != kUnbounded && block_is_empty(t)) {
+        t = leave_block(t, t_end);
+        continue;
       }
+      const int steps = lay(comb, t, t_end);
+      for (uint32_t occupied = look(comb, steps); occupied; occupied &= occupied - 1) {
+        const int k = __builtin_ctz(occupied);
+        if (blocked >= 1) {
+          t = t_end;
+          return n;
+        }
+        if (grid_.shares) blocked += grid_.shares[comb.cell[k]];
+        start[n] = comb.start[k], end[n] = comb.start[k + 1], ++n;
+        if (n == limit) {
+          t = comb.start[k + 1];
+          return n;
+        }
+      }
+      t = comb.start[steps];
     }
     return n;
   }
 
 private:
+  // Some steps in a row, looked at together.
+  struct Comb {
+    alignas(64) float start[W + 1]; // of each step, and the end of the last
+    alignas(64) int32_t cell[W];    // in which its middle lies
+  };
+
   float length(float t) const { return std::max(step_, t * cone_); }
 
-  // Side of the empty block of cells round u: 0 when the cell, whose index is set, is occupied.
-  int empty_cells(float* u, int64_t& cell) const {
+  // Lays the steps that begin before t_end, W at most, and returns how many.
+  int lay(Comb& comb, float t, float t_end) const {
+    comb.start[0] = t;
+    if (cone_ <= 0)
+      for (int k = 1; k <= W; ++k) comb.start[k] = t + static_cast<float>(k) * step_;
+    else
+      for (int k = 0; k < W; ++k) comb.start[k + 1] = comb.start[k] + length(comb.start[k]);
+    int steps = 0;
+    for (int k = 0; k < W; ++k) steps += comb.start[k] < t_end;
+    return steps;
+  }
+
+  // A bit for each of the first steps whose middle lies in an occupied cell.
+  uint32_t look(Comb& comb, int steps) const {
+    vf u[3];
+    const vf middle = splat(0.5f) * (load(comb.start) + load(comb.start + 1));
+    for (int k = 0; k < 3; ++k) u[k] = splat(origin_[k]) + middle * splat(slope_[k]);
     if (contraction_ == kUnbounded) contract(u);
-    int c[3];
-    for (int k = 0; k < 3; ++k)
-      c[k] = std::min(std::max(static_cast<int>(std::min(std::max(0.f, u[k]), 1.f) * grid_.size), 0), grid_.size - 1);
-    if (!grid_.block_occupied(c)) return kBlockCells;
-    cell = grid_.index(c);
-    return grid_.occupied(cell) ? 0 : 1;
+    vi cell{};
+    for (int k = 2; k >= 0; --k) {
+      const vf zero{}, one = splat(1.f), inside = u[k] > zero ? (u[k] < one ? u[k] : one) : zero;
+      const vi last = vi{} + (grid_.size - 1), c = to_int(inside * splat(static_cast<float>(grid_.size)));
+      cell = cell * grid_.size + (c < last ? c : last);
+    }
+    std::memcpy(comb.cell, &cell, sizeof(cell));
+    uint32_t occupied = 0;
+    for (int k = 0; k < steps; ++k)
+      occupied |= static_cast<uint32_t>(grid_.bits[comb.cell[k] >> 3] >> (comb.cell[k] & 7) & 1) << k;
+    return occupied;
+  }
+
+  void place(float t, float* u) const {
+    const float middle = t + 0.5f * length(t);
+    for (int k = 0; k < 3; ++k) u[k] = origin_[k] + middle * slope_[k];
+  }
+
+  bool block_is_empty(float t) const {
+    float u[3];
+    place(t, u);
+    const int blocks = grid_.size / kBlockCells;
+    int64_t block = 0;
+    for (int k = 2; k >= 0; --k) {
+      const int c = static_cast<int>(std::min(std::max(0.f, u[k]), 1.f) * static_cast<float>(blocks));
+      block = block * blocks + std::min(c, blocks - 1);
+    }
+    return !grid_.coarse[block];
   }
 
   // First step whose midpoint is beyond the empty block; whole steps, so that samples stay on one comb.
-  float leave(float t, float t_end, float dt, const float* u, int cells) const {
-    if (contraction_ == kUnbounded) return t + dt; // blocks are curved there: one step at a time
-    const float side = static_cast<float>(cells) / grid_.size, per_side = static_cast<float>(grid_.size) / cells;
-    float exit = kFar;
+  float leave_block(float t, float t_end) const {
+    const float per_side = static_cast<float>(grid_.size / kBlockCells), side = 1 / per_side;
+    float u[3], exit = kFar;
+    place(t, u);
     for (int k = 0; k < 3; ++k) {
       const float face = (std::floor(u[k] * per_side) + (slope_[k] > 0 ? 1.f : 0.f)) * side;
       exit = std::min(exit, (face - origin_[k]) * inverse_[k]);
     }
-    if (cone_ <= 0) return t + dt * std::max(1.f, std::ceil((exit - (t + 0.5f * dt)) / dt));
+    if (cone_ <= 0) return t + step_ * std::max(1.f, std::ceil((exit - (t + 0.5f * step_)) / step_));
     float before;
     do {
       before = t;
@@ -123,9 +165,11 @@ void march(const float* origins, const float* directions, int64_t R, const Box* 
            int32_t limit, float* t, const float* t_end, float* start, float* end, int32_t* count, int32_t threads) {
   const Grid grid{bits, coarse, shares, G};
   parallel_chunks(R, kRaysPerTask, threads, [&](int64_t first, int64_t last, int) {
+    int64_t at = first * limit; // a task's samples lie in a row: a page for each ray would cost more than marching
     for (int64_t r = first; r < last; ++r) {
       const Walker walker(origins + 3 * r, directions + 3 * r, *box, contraction, grid, step, cone);
-      count[r] = walker.walk(t[r], t_end[r], limit, start + r * limit, end + r * limit);
+      count[r] = walker.walk(t[r], t_end[r], limit, start + at, end + at);
+      at += count[r];
     }
   });
 }
@@ -134,8 +178,9 @@ void march_pack(const float* origins, const float* directions, int64_t R, int32_
                 const float* end, const int64_t* offsets, int64_t* ray_out, float* start_out, float* end_out,
                 float* x, int32_t threads) {
   parallel_chunks(R, kRaysPerTask, threads, [&](int64_t first, int64_t last, int) {
+    int64_t i = first * limit;
     for (int64_t r = first; r < last; ++r)
-      for (int64_t s = offsets[r], i = r * limit; s < offsets[r + 1]; ++s, ++i) {
+      for (int64_t s = offsets[r]; s < offsets[r + 1]; ++s, ++i) {
         ray_out[s] = r, start_out[s] = start[i], end_out[s] = end[i];
         const float t = 0.5f * (start[i] + end[i]);
         for (int k = 0; k < 3; ++k) x[3 * s + k] = origins[3 * r + k] + t * directions[3 * r + k];

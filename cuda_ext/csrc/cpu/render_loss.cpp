@@ -6,7 +6,7 @@
 
 #include "../kernels.h"
 #include "../pool.h"
-#include "dense.h"
+#include "halves.h"
 
 namespace fs {
 namespace FS_ISA {
@@ -19,9 +19,8 @@ constexpr int64_t kShares = 16; // of the sums over rays: the same for any numbe
 struct Group {
   std::vector<int64_t> sample;
   std::vector<float> weight, density, light; // light: of each ray, behind its last sample
+  std::vector<float> dense, through;         // of all samples: density, and the light that each lets through
   std::vector<int32_t> first;                // of each ray, [rays + 1]
-  std::vector<std::vector<float>> active;    // input of each layer, and the output
-  std::vector<float> gradient, other;
 };
 
 struct Step {
@@ -32,40 +31,57 @@ struct Step {
   float max_log, scale, stop;
   float* gfeatures;
 
-  void gather(Group& g, const Network& net, int64_t begin, int64_t last) const {
+  // Density of `count` samples from the first on, and the light that each lets through.
+  void absorb(Group& g, int64_t first, int64_t count) const {
+    g.dense.resize(padded(static_cast<int>(count))), g.through.resize(g.dense.size());
+    for (int64_t i = 0; i < count; i += W) {
+      const int64_t lanes = std::min<int64_t>(W, count - i), s = first + i;
+      vf raw{}, length{};
+      for (int64_t k = 0; k < lanes; ++k) raw[k] = features[(s + k) * (1 + A)], length[k] = end[s + k] - start[s + k];
+      const vf highest = splat(max_log), density = splat(scale) * exponential(raw > highest ? highest : raw);
+      store(g.dense.data() + i, density);
+      store(g.through.data() + i, exponential(-density * length));
+    }
+  }
+
+  void gather(Group& g, int64_t begin, int64_t last) const {
+    const int64_t first = offsets[begin];
+    absorb(g, first, offsets[last] - first);
     g.sample.clear(), g.weight.clear(), g.density.clear(), g.light.clear();
     g.first.assign(1, 0);
     for (int64_t r = begin; r < last; ++r) {
       float transmittance = 1;
       for (int64_t s = offsets[r]; s < offsets[r + 1] && transmittance > stop; ++s) {
-        const float density = scale * std::exp(std::min(features[s * (1 + A)], max_log));
-        const float through = std::exp(-density * (end[s] - start[s]));
-        g.sample.push_back(s), g.density.push_back(density), g.weight.push_back(transmittance * (1 - through));
+        const float through = g.through[s - first];
+        g.sample.push_back(s), g.density.push_back(g.dense[s - first]), g.weight.push_back(transmittance * (1 - through));
         transmittance *= through;
       }
       g.light.push_back(transmittance);
       g.first.push_back(static_cast<int32_t>(g.sample.size()));
     }
-    const size_t count = g.sample.size();
-    g.active.resize(net.layers + 1);
-    for (int k = 0; k <= net.layers; ++k) g.active[k].resize(count * net.stride[k]);
-    g.gradient.resize(count * net.widest), g.other.resize(count * net.widest);
+  }
+
+  // The colour network's input for the group's samples.
+  void ask(const Group& g, const Network& net, int64_t begin, int64_t last, std::vector<float>& input) const {
     for (int64_t r = begin; r < last; ++r)
       for (int32_t i = g.first[r - begin]; i < g.first[r - begin + 1]; ++i) {
-        float* row = g.active[0].data() + static_cast<int64_t>(i) * net.stride[0];
+        float* row = input.data() + static_cast<int64_t>(i) * net.stride[0];
         std::copy_n(features + g.sample[i] * (1 + A) + 1, A, row);
         std::copy_n(harmonics + r * D, D, row + A);
         std::fill(row + A + D, row + net.stride[0], 0.f);
       }
+    std::fill(input.begin() + static_cast<int64_t>(g.sample.size()) * net.stride[0], input.end(), 0.f);
   }
 
-  // Colours of all samples, then the error of every pixel; leaves dLoss/d(network output) in g.gradient
-  // and dLoss/d(log-density) in the first channel of gfeatures. Returns the sum of squared errors.
-  double compare(Group& g, const Network& net, int64_t begin, int64_t last) const {
-    const int stride = net.stride[net.layers];
-    std::vector<float>& rgb = g.active[net.layers];
-    for (size_t i = 0; i < g.sample.size(); ++i)
-      for (int c = 0; c < 3; ++c) rgb[i * stride + c] = 1.f / (1.f + std::exp(-rgb[i * stride + c]));
+  // Colours of all samples from the network's output, then the error of every pixel; leaves dLoss/d(output) in
+  // `gradient` and dLoss/d(log-density) in the first channel of gfeatures. Returns the sum of squared errors.
+  double compare(const Group& g, int stride, int64_t begin, int64_t last, std::vector<float>& rgb,
+                 std::vector<float>& gradient) const {
+    const vf one = splat(1.f);
+    for (size_t i = 0; i < g.sample.size(); ++i) {
+      float* row = rgb.data() + i * stride; // a vector holds its three colours, and padding
+      store(row, one / (one + exponential(-load(row))));
+    }
     double total = 0;
     const float factor = 2.f / (3.f * static_cast<float>(R));
     for (int64_t r = begin; r < last; ++r) {
@@ -82,7 +98,7 @@ struct Step {
       for (int32_t i = g.first[k + 1] - 1; i >= g.first[k]; --i) {
         const int64_t s = g.sample[i];
         const float* color = rgb.data() + static_cast<int64_t>(i) * stride;
-        float* out = g.gradient.data() + static_cast<int64_t>(i) * stride;
+        float* out = gradient.data() + static_cast<int64_t>(i) * stride;
         std::fill(out, out + stride, 0.f);
         float value = 0;
         for (int c = 0; c < 3; ++c) {
@@ -99,35 +115,40 @@ struct Step {
     return total;
   }
 
-  double run(Group& g, const Network& net, const float* packed, const float* transposed, float* sum, int64_t begin,
-             int64_t last) const {
-    gather(g, net, begin, last);
-    const int count = static_cast<int>(g.sample.size());
-    for (int k = 0; k < net.layers; ++k) {
-      const float* matrix = packed + net.packed[k];
-      float *in = g.active[k].data(), *out = g.active[k + 1].data();
-      if (k + 1 < net.layers)
-        multiply<Store::kRelu>(in, net.stride[k], 1, matrix, out, count, net.width[k], net.stride[k + 1]);
-      else
-        multiply<Store::kPlain>(in, net.stride[k], 1, matrix, out, count, net.width[k], net.stride[k + 1]);
-    }
-    const double error = compare(g, net, begin, last);
-    for (int k = net.layers - 1; k >= 0; --k) {
-      const int stride = net.stride[k], out = net.stride[k + 1];
-      for (int first = 0; first < count; first += kSlice)
-        multiply<Store::kAdd>(g.active[k].data() + first * stride, 1, stride, g.gradient.data() + first * out,
-                              sum + net.packed[k], net.width[k], std::min(kSlice, count - first), out);
-      multiply<Store::kPlain>(g.gradient.data(), out, 1, transposed + net.packed[k], g.other.data(), count,
-                              net.width[k + 1], stride);
-      if (k) mask_by(g.other.data(), g.active[k].data(), static_cast<int64_t>(count) * stride);
-      std::swap(g.gradient, g.other);
-    }
+  template <class Block, class Weights>
+  double run(Group& g, Block& block, const Weights& weights, float* sum, int64_t begin, int64_t last) const {
+    const Network& net = weights.net;
+    gather(g, begin, last);
+    const int count = static_cast<int>(g.sample.size()), rows = Block::rows(count), out = net.stride[net.layers];
+    block.resize(weights, rows);
+    ask(g, net, begin, last, block.input);
+    block.forward(weights, rows);
+    const double error = compare(g, out, begin, last, block.output, block.gradient);
+    std::fill(block.gradient.begin() + static_cast<int64_t>(count) * out,
+              block.gradient.begin() + static_cast<int64_t>(rows) * out, 0.f);
+    block.backward(weights, rows, sum);
     for (int i = 0; i < count; ++i)
-      std::copy_n(g.gradient.data() + static_cast<int64_t>(i) * net.stride[0], A, gfeatures + g.sample[i] * (1 + A) + 1);
+      std::copy_n(block.gradient.data() + static_cast<int64_t>(i) * net.stride[0], A,
+                  gfeatures + g.sample[i] * (1 + A) + 1);
     return error;
   }
 
-  static constexpr int kSlice = 64; // samples of one weight-gradient product: both operands stay in L1
+  // All rays, a fixed share of the groups for each task; returns the sum of squared errors.
+  template <class Block, class Weights> double run_all(const Weights& weights, float* gweights, int threads) const {
+    const int64_t groups = (R + kGroup - 1) / kGroup, shares = std::min(kShares, groups);
+    std::vector<std::vector<float>> sums(shares, std::vector<float>(weights.net.packed_size));
+    std::vector<double> errors(shares);
+    parallel_tasks(shares, threads, [&](int64_t share, int) {
+      static thread_local Group group;
+      static thread_local Block block;
+      for (int64_t k = groups * share / shares; k < groups * (share + 1) / shares; ++k)
+        errors[share] += run(group, block, weights, sums[share].data(), k * kGroup, std::min(R, (k + 1) * kGroup));
+    });
+    weights.net.add_up(sums, gweights);
+    double total = 0;
+    for (const double error : errors) total += error;
+    return total;
+  }
 };
 
 } // namespace
@@ -135,26 +156,15 @@ struct Step {
 void render_loss(const float* features, const float* harmonics, const float* weights, const int32_t* widths,
                  int32_t layers, const float* start, const float* end, const int64_t* offsets, const float* wanted,
                  const float* background, int64_t R, int64_t S, int32_t A, float max_log, float scale, float stop,
-                 double* loss, float* gfeatures, float* gweights, int32_t threads) {
-  const Network net(widths, layers);
-  const std::vector<float> packed = net.pack(weights), transposed = net.pack_transposed(weights);
+                 int32_t half, double* loss, float* gfeatures, float* gweights, int32_t threads) {
   const Step step{features, harmonics, start, end, wanted, background, offsets, A, widths[0] - A, R,
                   max_log, scale, stop, gfeatures};
   parallel_chunks(S * (1 + A), 1 << 16, threads, [&](int64_t begin, int64_t end_, int) {
     std::fill(gfeatures + begin, gfeatures + end_, 0.f);
   });
-  const int64_t groups = (R + kGroup - 1) / kGroup, shares = std::min(kShares, groups);
-  std::vector<std::vector<float>> sums(shares, std::vector<float>(net.packed_size));
-  std::vector<double> errors(shares);
-  parallel_tasks(shares, threads, [&](int64_t share, int) {
-    static thread_local Group group;
-    for (int64_t k = groups * share / shares; k < groups * (share + 1) / shares; ++k)
-      errors[share] += step.run(group, net, packed.data(), transposed.data(), sums[share].data(), k * kGroup,
-                                std::min(R, (k + 1) * kGroup));
-  });
-  *loss = 0;
-  for (const double error : errors) *loss += error / (3.0 * static_cast<double>(R));
-  net.add_up(sums, gweights);
+  const double total = half ? step.run_all<HalfBlock>(HalfNetwork(weights, widths, layers), gweights, threads)
+                            : step.run_all<SingleBlock>(SingleNetwork(weights, widths, layers), gweights, threads);
+  *loss = total / (3.0 * static_cast<double>(R));
 }
 
 } // namespace FS_ISA
