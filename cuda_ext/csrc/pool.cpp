@@ -16,7 +16,7 @@ namespace {
 
 // A worker looks for new work this many times before it sleeps: long enough to bridge the gap
 // between two kernels of one training step, short enough not to steal a core from anybody.
-constexpr int kSpins = 2000;
+constexpr int kSpins = 10000;
 
 inline void relax() {
 #if defined(__x86_64__)

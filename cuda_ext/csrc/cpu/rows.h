@@ -71,6 +71,47 @@ template <int K> inline void add_rows(float* const* row, const float* weight, co
   });
 }
 
+// Up to S samples g in runs that share their K rows: row[k] += weight[k] * g. Rows of a run must differ, except where
+// nobody wants the sum.
+template <int K, int S> struct Runs {
+  int runs = 0, samples = 0;
+  float* rows[S][K]; // of each run
+  int end[S];
+  const float* weight[S]; // of each sample
+  const float* g[S];
+  void add(bool fresh, const float* its_weight, const float* its_g) {
+    runs += fresh;
+    weight[samples] = its_weight;
+    g[samples] = its_g;
+    end[runs - 1] = ++samples;
+  }
+  float*& row(int k) { return rows[runs - 1][k]; } // of the run last added to
+};
+
+// B vectors of channels from c on: their sums stay in registers throughout a run.
+template <int B, class L, int K, int S> FS_INLINE inline void add_runs_at(const Runs<K, S>& runs, L lanes, int c) {
+  constexpr int kWidth = sizeof(typename L::type) / sizeof(float);
+  for (int s = 0, r = 0; r < runs.runs; ++r) {
+    typename L::type total[K][B];
+    for (int k = 0; k < K; ++k)
+      for (int b = 0; b < B; ++b) total[k][b] = lanes.load(runs.rows[r][k] + c + b * kWidth);
+    for (const int end = runs.end[r]; s < end; ++s)
+      for (int b = 0; b < B; ++b) {
+        const auto v = lanes.load(runs.g[s] + c + b * kWidth);
+        for (int k = 0; k < K; ++k) total[k][b] += v * runs.weight[s][k];
+      }
+    for (int k = 0; k < K; ++k)
+      for (int b = 0; b < B; ++b) lanes.store(runs.rows[r][k] + c + b * kWidth, total[k][b]);
+  }
+}
+
+// Two vectors at a time: twice the work for every branch that a run costs.
+template <int K, int S> inline void add_runs(const Runs<K, S>& runs, int C) {
+  int pairs = 0;
+  for (; pairs + 2 * W <= C; pairs += 2 * W) add_runs_at<2>(runs, Lanes<W>{}, pairs);
+  over_channels(C - pairs, [&](auto lanes, int c) FS_INLINE { add_runs_at<1>(runs, lanes, pairs + c); });
+}
+
 inline void prefetch_row(const float* row, int C) {
   for (int c = 0; c < C; c += 16) __builtin_prefetch(row + c);
   __builtin_prefetch(row + C - 1);
@@ -100,7 +141,8 @@ struct Along {
   int32_t next; // from a vertex to the next one: 0 where there is one vertex only
   float fraction, scale;
   Along(float u, int32_t size) {
-    const float inside = u > 0.f ? (u < 1.f ? u : 1.f) : 0.f, cells = static_cast<float>(size - 1);
+    const float above = u > 0.f ? u : 0.f, inside = above < 1.f ? above : 1.f; // without branches
+    const float cells = static_cast<float>(size - 1);
     const float position = inside * cells;
     next = size > 1 ? 1 : 0;
     cell = std::min(static_cast<int32_t>(position), size - 1 - next);
