@@ -1,4 +1,4 @@
-"""From scenes to a judged generator in one job: prepare, fit, VAE, diffusion, figures."""
+"""From scenes to a judged generator in one job: prepare, fit, VAE, its way back once more, diffusion, figures."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from .record import Record
 from .scene_evaluation import evaluation_run, open_networks
 from .scene_training import MODEL, Place, TrainSettings, diffusion_run, vae_run
 
-BLOCKS, PLANES, VAE, DIFFUSION = "blocks", "planes", "vae", "diffusion"
+BLOCKS, PLANES, VAE, IMPROVED, DIFFUSION = "blocks", "planes", "vae", "vae-improved", "diffusion"
 FIGURES, GALLERY, RECORD = "figures.json", "gallery.png", "run.json"
 
 
@@ -69,7 +69,7 @@ def train_chain(
 
 def clear_chain(out: Path) -> None:
     """Remove what an earlier run made in `out`, and nothing else."""
-    for name in (BLOCKS, PLANES, VAE, DIFFUSION):
+    for name in (BLOCKS, PLANES, VAE, IMPROVED, DIFFUSION):
         shutil.rmtree(out / name, ignore_errors=True)
     for name in (FIGURES, GALLERY, RECORD):
         (out / name).unlink(missing_ok=True)
@@ -97,9 +97,12 @@ def _stages(
     fitted = open_store(out / PLANES, "fitted")
     with record.phase("vae"):
         yield from vae_run(samples, fitted, training, _place(out / VAE))
+    kept("improve")
+    with record.phase("improve"):
+        yield from vae_run(samples, fitted, training, _place(out / IMPROVED), out / VAE / MODEL)
     kept("diffusion")
     with record.phase("diffusion"):
-        yield from diffusion_run(out / VAE / MODEL, fitted, training, _place(out / DIFFUSION))
+        yield from diffusion_run(out / IMPROVED / MODEL, fitted, training, _place(out / DIFFUSION))
     kept("evaluate")
     with record.phase("evaluate"):
         networks, notes = open_networks(out / DIFFUSION / MODEL, settings.device)

@@ -81,8 +81,8 @@ def vae_run(
     """Train a VAE on the training blocks; OUT/model then holds it with the decoder. Returns the run's record.
 
     Args:
-        model: folder with a VAE whose way back from latents is to be trained further; its other networks are kept,
-            since the latents stay what they are.
+        model: folder with a VAE whose way back from latents is to be trained further, for the preset's
+            `improve_steps`; its other networks are kept, since the latents stay what they are.
 
     Raises:
         UserError: before the folder is made, for settings that do not fit; `E-NAN-FIT`, `E-CKPT-…`.
@@ -92,9 +92,14 @@ def vae_run(
     shower = open_decoder(fitted)  # pictures are made on the CPU
     blocks = load_blocks(samples, fitted, fitted.blocks("train"))
     options = VaeOptions(**asdict(settings.options(preset.vae.batch, preset.vae.learning_rate, 0.999)))
-    vae, company = (new_vae(preset, settings.seed), _Company()) if model is None else _to_improve(model, preset)
+    if model is None:
+        command, steps = "scene train-vae", preset.vae.steps
+        vae, company = new_vae(preset, settings.seed), _Company()
+    else:
+        command, steps = "scene train-vae --improve", preset.vae.improve_steps
+        vae, company = _to_improve(model, preset)
     state = TrainState(vae, options, settings.device)
-    budget = settings.budget(preset.vae.steps)
+    budget = settings.budget(steps)
     shown = blocks.planes[:_SHOWN].float()
 
     def draw(path: Path) -> None:
@@ -104,7 +109,7 @@ def vae_run(
     def models() -> dict[str, Any]:
         return {"decoder": decoder, "vae": state.averaged(), **company.networks}
 
-    job = _Job("scene train-vae", settings, fitted, state, draw, models, company.notes)
+    job = _Job(command, settings, fitted, state, draw, models, company.notes)
     return (yield from job.go(train_vae(state, blocks, decoder, options, budget), place))
 
 

@@ -39,7 +39,10 @@ class FitPreset:
 
 @dataclass(frozen=True)
 class VaePreset:
-    """Tri-plane VAE: channels at each scale, attention layers over all planes' tokens, latent, training."""
+    """Tri-plane VAE: channels at each scale, attention layers over all planes' tokens, latent, training.
+
+    steps: of the whole VAE. improve_steps: after them, of the way back alone, from latents that stay as they are.
+    """
 
     widths: tuple[int, ...]
     attention: int
@@ -47,6 +50,7 @@ class VaePreset:
     latent_resolution: int
     batch: int
     steps: int
+    improve_steps: int
     learning_rate: float = 2e-4
     patch: int = 1  # vertices of a plane, along each side, in one token
 
@@ -79,20 +83,21 @@ PRESETS: dict[str, Preset] = {
     "tiny": Preset(
         DataPreset(scenes=700, held_out=0.2),
         FitPreset(8, 32, 64, 2, (8, 16, 32), joint_blocks=64, joint_steps=800, steps=350, points=2048),
-        VaePreset((16, 48, 64), 1, 8, 8, batch=16, steps=5000, learning_rate=1.5e-3),
+        VaePreset((16, 48, 64), 1, 8, 8, batch=16, steps=5000, improve_steps=9000, learning_rate=1.5e-3),
         DiffusionPreset((64, 128), 1, 2, batch=16, steps=15_000, sampling_steps=20, learning_rate=5e-4),
     ),
     "small": Preset(
         DataPreset(scenes=1500, samples=65_536),
         FitPreset(16, 64, 64, 3, (16, 32, 64), joint_blocks=64, joint_steps=600, steps=600, points=8192, batch=32),
-        VaePreset((64, 96, 128), 2, 4, 16, batch=32, steps=12_000),
+        VaePreset((64, 96, 128), 2, 4, 16, batch=32, steps=12_000, improve_steps=21_600),
         DiffusionPreset((96, 160, 256), 2, 4, batch=128, steps=15_000, sampling_steps=100, ema=0.9995),
     ),
     "paper": Preset(
         DataPreset(scenes=9123, crops=6, held_out=0.05, samples=400_000),
         FitPreset(32, 128, 128, 3, (4, 8, 16, 32, 64, 128), joint_blocks=64, joint_steps=1200, steps=1200,
                   points=204_800, batch=4),
-        VaePreset((128, 512, 512, 1024, 1024, 1024), 16, 2, 32, batch=8, steps=480_000, learning_rate=1e-4),
+        VaePreset((128, 512, 512, 1024, 1024, 1024), 16, 2, 32, batch=8, steps=480_000, improve_steps=864_000,
+                  learning_rate=1e-4),
         DiffusionPreset((256, 256, 512), 2, 6, batch=64, steps=400_000, sampling_steps=1000, ema=0.9999,
                         learning_rate=1e-4),
     ),

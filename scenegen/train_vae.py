@@ -36,7 +36,8 @@ def train_vae(
 ) -> Generator[Progress, None, None]:
     """Train `state.model` in place.
 
-    A new state takes the normalisation of planes from `blocks`, unless the latents of its model are fixed already.
+    A new state takes the normalisation of planes from `blocks`, unless the latents of its model are fixed already:
+    then only the way back is trained, from latents that are off as generated ones are.
     `decoder` is frozen: it only passes gradients.
 
     Raises:
@@ -53,7 +54,7 @@ def train_vae(
         batch = _draw(blocks, state, share, options, options.slack if fixed else 0.0)
         return _losses(state.model, share.network, batch, decoder, options, on_planes=fraction < warm_up)
 
-    yield from train(state, losses_of, budget, "vae")
+    yield from train(state, losses_of, budget, "improve" if fixed else "vae")
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from itertools import takewhile
 from pathlib import Path
 
 import pytest
@@ -11,11 +12,22 @@ import torch
 from command_line import run
 
 import scenegen.presets
-from app.scene_chain import BLOCKS, DIFFUSION, FIGURES, GALLERY, PLANES, RECORD, VAE, ChainSettings, train_chain
+from app.scene_chain import (
+    BLOCKS,
+    DIFFUSION,
+    FIGURES,
+    GALLERY,
+    IMPROVED,
+    PLANES,
+    RECORD,
+    VAE,
+    ChainSettings,
+    train_chain,
+)
 from app.scene_sources import crop_settings
 from fields.errors import UserError
 from scenegen.model_folder import load_model, read_notes
-from scenegen.models import ConvDenoiser
+from scenegen.models import ConvDenoiser, TriplaneVAE
 from scenegen.presets import PRESETS, DataPreset
 from scenegen.scenes import procedural_sources
 
@@ -25,28 +37,51 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
     """The preset `tiny` with so little of everything that it takes seconds."""
     usual = PRESETS["tiny"]
     fit = replace(usual.fit, joint_blocks=2, joint_steps=3, steps=3, points=256)
-    vae, diffusion = replace(usual.vae, batch=2, steps=2), replace(usual.diffusion, batch=2, steps=2, sampling_steps=2)
+    vae = replace(usual.vae, batch=2, steps=2, improve_steps=12)
+    diffusion = replace(usual.diffusion, batch=2, steps=2, sampling_steps=2)
     preset = replace(usual, data=DataPreset(4, 2, 0.5, 1024), fit=fit, vae=vae, diffusion=diffusion)
     monkeypatch.setitem(scenegen.presets.PRESETS, "tiny", preset)
+
+
+def weights(out: Path, run_folder: str, kind: type[ConvDenoiser | TriplaneVAE], name: str) -> dict[str, torch.Tensor]:
+    """The weights of a network that a stage of the chain has left."""
+    return load_model(kind, out / run_folder / "model", name).state_dict()
 
 
 def test_a_killed_chain_goes_on_to_the_same_generator(small: None, tmp_path: Path) -> None:
     sources = procedural_sources("rooms:4", 3, 4)
     settings = ChainSettings(crop_settings(sources[0], None, 1024), seed=3, count=3)
-    whole = train_chain(sources, settings, tmp_path / "whole")
-    phases = {report.phase for report in whole}
-    assert {"prepare", "decoder", "fit", "vae", "diffusion"} <= phases
-    broken = train_chain(sources, settings, tmp_path / "broken")
-    next(report for report in broken if report.phase == "vae")
-    broken.close()
-    assert not (tmp_path / "broken" / FIGURES).exists()
-    list(train_chain(sources, settings, tmp_path / "broken"))
-    folders = (tmp_path / name / DIFFUSION / "model" for name in ("whole", "broken"))
-    ours, theirs = (load_model(ConvDenoiser, folder, "denoiser") for folder in folders)
-    pairs = zip(ours.parameters(), theirs.parameters(), strict=True)
-    assert all(torch.equal(a, b) for a, b in pairs)
-    record = json.loads((tmp_path / "broken" / RECORD).read_text())
-    assert record["status"] == "done" and set(record["seconds"]) == {"prepare", "fit", "vae", "diffusion", "evaluate"}
+    whole, broken = tmp_path / "whole", tmp_path / "broken"
+    phases = {report.phase for report in train_chain(sources, settings, whole)}
+    assert {"prepare", "decoder", "fit", "vae", "improve", "diffusion"} <= phases
+    for stage in ("vae", "improve"):
+        running = train_chain(sources, settings, broken)
+        next(report for report in running if report.phase == stage)
+        running.close()
+    assert json.loads((broken / IMPROVED / RECORD).read_text())["status"] == "interrupted"
+    assert not (broken / IMPROVED / "model").exists() and not (broken / FIGURES).exists()
+    list(train_chain(sources, settings, broken))
+    for kind, name in ((ConvDenoiser, "denoiser"), (TriplaneVAE, "vae")):
+        ours, theirs = (weights(out, DIFFUSION, kind, name) for out in (whole, broken))
+        assert all(torch.equal(ours[key], theirs[key]) for key in ours)
+    record = json.loads((broken / RECORD).read_text())
+    stages = {"prepare", "fit", "vae", "improve", "diffusion", "evaluate"}
+    assert record["status"] == "done" and set(record["seconds"]) == stages
+    again = takewhile(lambda report: report.phase != "diffusion", train_chain(sources, settings, broken))
+    assert [report.step for report in again if report.phase == "improve"] == [12]  # done already
+
+
+def test_the_generator_has_the_improved_way_back_from_the_same_latents(small: None, tmp_path: Path) -> None:
+    sources = procedural_sources("rooms:4", 3, 4)
+    running = train_chain(sources, ChainSettings(crop_settings(sources[0], None, 1024)), tmp_path)
+    next(report for report in running if (tmp_path / DIFFUSION / "model").exists())
+    running.close()
+    first, improved, last = (weights(tmp_path, name, TriplaneVAE, "vae") for name in (VAE, IMPROVED, DIFFUSION))
+    assert all(torch.equal(improved[key], last[key]) for key in improved)
+    back = ("latent_in.", "decoder.", "planes_out.")
+    changed = {key for key in first if not torch.equal(first[key], last[key])}
+    assert changed and all(key.startswith(back) for key in changed)
+    assert {key.split(".")[0] + "." for key in changed} == set(back)
 
 
 def test_commands_train_judge_and_pack(small: None, tmp_path: Path) -> None:
@@ -54,7 +89,16 @@ def test_commands_train_judge_and_pack(small: None, tmp_path: Path) -> None:
     words = ("scene", "train-all", "--procedural", "rooms:4", "--count", "3", "--processes", "1", "--out", str(out))
     outcome = run(*words, "--json")
     assert outcome.code == 0, outcome.err
-    assert {entry.name for entry in out.iterdir()} >= {BLOCKS, PLANES, VAE, DIFFUSION, FIGURES, GALLERY, RECORD}
+    assert {entry.name for entry in out.iterdir()} >= {
+        BLOCKS,
+        PLANES,
+        VAE,
+        IMPROVED,
+        DIFFUSION,
+        FIGURES,
+        GALLERY,
+        RECORD,
+    }
     assert outcome.json["metrics"]["generation"]["blocks"] == 2
     again = run(*words)
     assert again.code == 2 and "E-USAGE-EXISTS" in again.err

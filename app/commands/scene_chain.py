@@ -36,7 +36,7 @@ def train_all(
     force: Force = False,
     json_to: JsonTo = None,
 ) -> None:
-    """From scenes to a judged generator: prepare, fit, train-vae, train-diffusion and evaluate, one after the other.
+    """From scenes to a judged generator: prepare, fit, train-vae, train-vae --improve, train-diffusion and evaluate.
 
     OUT/diffusion/model is the generator, OUT/figures.json what it is worth, OUT/gallery.png what it makes.
     """

@@ -35,7 +35,10 @@ def train_vae(
     out: Out,
     improve: Annotated[
         str | None,
-        typer.Option(metavar="MODEL", help="Only train the way back from the latents of this model, which stay."),
+        typer.Option(
+            metavar="MODEL",
+            help="Only train the way back from this model's latents, which stay; train-all does so after train-vae.",
+        ),
     ] = None,
     preset: PresetName = "tiny",
     time: Time = None,
