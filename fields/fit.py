@@ -37,20 +37,21 @@ class FitOptions:
 
 
 class PixelCursor:
-    """Where a fit stands in its random sequence of pixels, as two numbers' worth of state."""
+    """Where a fit stands in its random sequence of pixels."""
 
     def __init__(self, seed: int) -> None:
         self.generator = torch.Generator().manual_seed(seed)
         self.mark = self.generator.get_state()  # before the block at hand was drawn
+        self.box = torch.zeros(2, 3)  # outside which that block's rays were known to meet nothing
         self.position = _BLOCK  # in that block; its end: draw another
 
     def tensors(self) -> dict[str, Tensor]:
         """For a checkpoint."""
-        return {"mark": self.mark, "position": torch.tensor([self.position])}
+        return {"mark": self.mark, "box": self.box, "position": torch.tensor([self.position])}
 
     def load(self, tensors: dict[str, Tensor]) -> None:
         """Continue from `tensors()`."""
-        self.mark, self.position = tensors["mark"], int(tensors["position"][0])
+        self.mark, self.box, self.position = tensors["mark"], tensors["box"], int(tensors["position"][0])
 
 
 class PixelSource:
@@ -59,6 +60,7 @@ class PixelSource:
     def __init__(self, capture: Capture, cursor: PixelCursor, space: Space, near: float) -> None:
         self.views, self.background, self.cursor = capture.train, capture.background, cursor
         self.space, self.near = space, near
+        self.box = space.bounds.cpu()  # outside which rays of blocks to come meet nothing
         size = self.views.cameras.size
         self.starts = self.views.starts
         self.uniform = bool((size == size[0]).all())
@@ -68,11 +70,12 @@ class PixelSource:
     def draw(self, count: int) -> tuple[Rays, Tensor, Tensor, Tensor, Tensor]:
         """`count` rays, where they start and end [R], their colours over a background, and that background [R, 3].
 
-        A ray starts where it enters the field's domain, moved by a random part of a step.
+        A ray starts where it enters the box, moved by a random part of a step.
         """
         cursor = self.cursor
         if cursor.position + count > _BLOCK:
             cursor.mark, cursor.position, self._block = cursor.generator.get_state(), 0, None
+            cursor.box = self.box
         if self._block is None:
             cursor.generator.set_state(cursor.mark)
             self._block = self._draw_block(cursor.generator)
@@ -95,7 +98,7 @@ class PixelSource:
         rgba = self.views.pixels.index_select(0, pixel).float().div_(255)
         behind = self._behind(generator)
         wanted = torch.lerp(behind, rgba[:, :3], rgba[:, 3:])
-        start, end = self.space.clip(rays.origins, rays.directions, self.near)
+        start, end = self.space.clip(rays.origins, rays.directions, self.near, self.cursor.box)
         start += torch.rand(_BLOCK, generator=generator) * (FIT_STRIDE * self.space.step)
         return rays, start, end, wanted, behind
 
@@ -176,6 +179,7 @@ def fit_images(
     options = options or FitOptions(near=capture.near)
     state = state or FitState(field, seed)
     source = PixelSource(capture, state.pixels, field.space, options.near)
+    source.box = field.occupancy.occupied_box().cpu()
     started = time.perf_counter() - state.elapsed
     while not budget.done(state.step, state.elapsed):
         fraction = budget.fraction(state.step, state.elapsed)
@@ -184,6 +188,7 @@ def fit_images(
         if state.step % _GRID_STEPS == 0 and state.step > 0:
             with quiet_torch():
                 field.occupancy.update(field, state.generator)
+                source.box = field.occupancy.occupied_box().cpu()
         with quiet_torch(unless=field.backend.wide):
             _step(field, source, state, options.samples or field.backend.step_samples, decayed_rate(fraction))
         state.step += 1

@@ -78,12 +78,17 @@ class Space:
         cone = UNBOUNDED_CONE if self.unbounded else 0.0
         return MarchSpace(self.bounds, resolution, self.unbounded, self.step, cone)
 
-    def clip(self, origins: Tensor, directions: Tensor, near: float) -> tuple[Tensor, Tensor]:
-        """Where rays [R] enter and leave the domain: (t [R], t_end [R]), empty where t >= t_end."""
+    def clip(
+        self, origins: Tensor, directions: Tensor, near: float, box: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Where rays [R] enter and leave the domain: (t [R], t_end [R]), empty where t >= t_end.
+
+        With a `box` [2, 3] inside the domain, that part of it; an unbounded domain is left as it is.
+        """
         if self.unbounded:
             start = torch.full_like(origins[:, 0], max(near, self.step))
             return start, torch.full_like(start, _FAR_DIAGONALS * self.diagonal)
-        low, high = self.bounds.to(origins.device)
+        low, high = (self.bounds if box is None else box).to(origins.device)
         inverse = 1 / torch.where(directions.abs() < 1e-12, torch.full_like(directions, 1e-12), directions)
         first, second = (low - origins) * inverse, (high - origins) * inverse
         start = torch.minimum(first, second).amax(dim=1).clamp_min(near)

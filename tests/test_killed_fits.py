@@ -176,7 +176,7 @@ def test_fit_that_is_killed_again_and_again_ends_as_if_it_was_not(kind: str, tmp
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(1800)
+@pytest.mark.timeout(5400)
 @pytest.mark.parametrize("kind", ["density", "sdf"])
 def test_two_hundred_killed_fits_lose_nothing(kind: str, tmp_path: Path) -> None:
     source = tiny_capture() if kind == "density" else _mesh(tmp_path)
