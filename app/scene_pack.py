@@ -74,17 +74,28 @@ def _figures(figures: dict[str, Any]) -> list[str]:
     return ["## Figures on held-out blocks", "", "| what | found |", "|---|---|", *rows] if rows else []
 
 
+def figure(value: float | None, digits: int = 3) -> str:
+    """A figure as text; models whose blocks have no surface have none in places."""
+    return "none" if value is None else f"{value:.{digits}f}"
+
+
 def _rows(figures: dict[str, Any]) -> list[tuple[str, str]]:
     rows = []
     for stage, name in (("fit", "planes as fitted"), ("vae", "after the VAE")):
         if found := figures.get(stage):
-            rows.append((name, f"surface error {found['surface_mm']:.2f} mm, sign IoU {found['sign_iou']:.3f}"))
+            rows.append(
+                (name, f"surface error {figure(found['surface_mm'], 2)} mm, sign IoU {figure(found['sign_iou'])}")
+            )
             if "thin_mm" in found:
-                rows.append((f"{name}: thin parts", f"{found['thin_mm']:.1f} mm, {found['thin_iou']:.3f}"))
+                rows.append((f"{name}: thin parts", f"{figure(found['thin_mm'], 1)} mm, {figure(found['thin_iou'])}"))
     if found := figures.get("generation"):
         reference = found["reference"]
-        rows.append(("generated against held-out: 1-NNA, COV", f"{found['nna']:.3f}, {found['cov']:.3f}"))
-        rows.append(("training against held-out: 1-NNA, COV", f"{reference['nna']:.3f}, {reference['cov']:.3f}"))
+        rows.append(("generated against held-out: 1-NNA, COV", f"{figure(found['nna'])}, {figure(found['cov'])}"))
+        rows.append(
+            ("training against held-out: 1-NNA, COV", f"{figure(reference['nna'])}, {figure(reference['cov'])}")
+        )
     if found := figures.get("layout"):
-        rows.append(("furniture IoU with the plan", f"{found['iou']:.3f} ({found['shuffled']:.3f} with another plan)"))
+        rows.append(
+            ("furniture IoU with the plan", f"{figure(found['iou'])} ({figure(found['shuffled'])} with another plan)")
+        )
     return rows

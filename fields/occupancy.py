@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -88,14 +89,13 @@ class OccupancyGrid(nn.Module):
     def occupied_box(self) -> Tensor:
         """Smallest box [2, 3] round the occupied cells, scene units; the field's own bounds if none are."""
         g = self.resolution
-        grid = unpack_bits(self.bits).view(g, g, g)
-        if self.space.unbounded or not bool(grid.any()):
+        packed = self.bits.cpu().numpy().reshape(g, g, g // 8)  # z, y, x
+        if self.space.unbounded or not packed.any():
             return self.space.bounds
-        ends = []
-        for axes in ((0, 1), (0, 2), (1, 2)):  # of z, y, x: leaves x, y, z
-            line = grid.any(dim=axes[1]).any(dim=axes[0]).nonzero()[:, 0]
-            ends.append((int(line[0]), int(line[-1]) + 1))
-        return self.space.to_scene(torch.tensor(ends, dtype=torch.float32, device=self.bits.device).T / g)
+        columns = np.unpackbits(np.bitwise_or.reduce(packed, axis=(0, 1)), bitorder="little")
+        filled = columns, packed.any(axis=(0, 2)), packed.any(axis=(1, 2))
+        ends = [(line[0], line[-1] + 1) for line in map(np.flatnonzero, filled)]
+        return self.space.to_scene(torch.tensor(np.array(ends), dtype=torch.float32, device=self.bits.device).T / g)
 
     @torch.no_grad()
     def update(self, field: Volume, generator: torch.Generator) -> None:

@@ -24,6 +24,7 @@ from app.scene_chain import (
     ChainSettings,
     train_chain,
 )
+from app.scene_pack import _figures as figures_of
 from app.scene_sources import crop_settings
 from fields.errors import UserError
 from scenegen.model_folder import load_model, read_notes
@@ -113,6 +114,15 @@ def test_commands_train_judge_and_pack(small: None, tmp_path: Path) -> None:
     (tmp_path / "list.json").write_text("[]")
     bad = run(*pack, "--figures", str(tmp_path / "list.json"), "--force")
     assert bad.code == 3 and "E-JSON-KIND" in bad.err
+
+
+def test_figures_that_do_not_exist_are_told_as_such() -> None:
+    """Blocks without any surface have no distances between shapes."""
+    reference = {"nna": 0.5, "cov": None}
+    found = figures_of({"fit": {"surface_mm": None, "sign_iou": 0.5}, "generation": {"nna": None, "cov": 0.25,
+                                                                                   "reference": reference}})
+    assert "| planes as fitted | surface error none mm, sign IoU 0.500 |" in found
+    assert "| generated against held-out: 1-NNA, COV | none, 0.250 |" in found
 
 
 def test_one_source_is_asked_for(tmp_path: Path) -> None:

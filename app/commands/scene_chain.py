@@ -91,14 +91,16 @@ def pack(
 
 
 def _lines(record: dict[str, Any]) -> list[str]:
+    from ..scene_pack import figure
+
     figures, seconds = record["metrics"], record["seconds"]
     generated, layout = figures["generation"], figures["layout"]
     stages = ", ".join(f"{name} {value / 60:.1f}" for name, value in seconds.items())
     return [
-        f"fit {figures['fit']['surface_mm']:.2f} mm, {figures['fit']['sign_iou']:.3f}; after the VAE "
-        f"{figures['vae']['surface_mm']:.2f} mm, {figures['vae']['sign_iou']:.3f} (surface error, sign IoU)",
-        f"1-NNA {generated['nna']:.3f} (training blocks {generated['reference']['nna']:.3f}), "
-        f"COV {generated['cov']:.3f} ({generated['reference']['cov']:.3f})",
-        f"furniture IoU {layout['iou']:.3f}, against other plans {layout['shuffled']:.3f}",
+        f"fit {figure(figures['fit']['surface_mm'], 2)} mm, {figure(figures['fit']['sign_iou'])}; after the VAE "
+        f"{figure(figures['vae']['surface_mm'], 2)} mm, {figure(figures['vae']['sign_iou'])} (surface error, sign IoU)",
+        f"1-NNA {figure(generated['nna'])} (training blocks {figure(generated['reference']['nna'])}), "
+        f"COV {figure(generated['cov'])} ({figure(generated['reference']['cov'])})",
+        f"furniture IoU {figure(layout['iou'])}, against other plans {figure(layout['shuffled'])}",
         f"minutes: {stages}; together {sum(seconds.values()) / 60:.1f}",
     ]
