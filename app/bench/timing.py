@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
 import math
 import statistics
 import time
@@ -41,6 +43,10 @@ class Row:
     spread: float
 
 
+_MMAP_THRESHOLD, _TRIM_THRESHOLD = -3, -1  # parameters of mallopt
+_REST = 0.02  # seconds before every run: torch's threads still spin for some milliseconds after the last one's work
+
+
 def measure(contest: Contest, repeat: int, seconds: float = math.inf) -> Row:
     """Run both in turn: once to get warm, then `repeat` times, or until `seconds` are over.
 
@@ -70,6 +76,7 @@ def measure_all(
 ) -> Generator[Progress, None, list[dict[str, Any]]]:
     """A row for each contest; they are the generator's return value. No new run starts after `seconds`, but
     every contest has one."""
+    _keep_freed_memory()
     rows, start = [], time.monotonic()
     for index, contest in enumerate(contests):
         elapsed = time.monotonic() - start
@@ -80,7 +87,20 @@ def measure_all(
     return rows
 
 
+def _keep_freed_memory() -> None:
+    """Have the C library hand out what was freed again, where it can be told to: it is glibc.
+
+    Sides in turn, with blocks of different sizes, would otherwise give pages back and fault them in at every run;
+    a job that repeats its own steps does not, and a fault costs more than many a kernel.
+    """
+    with contextlib.suppress(OSError, AttributeError):
+        libc = ctypes.CDLL(None)
+        for limit in (_MMAP_THRESHOLD, _TRIM_THRESHOLD):
+            libc.mallopt(limit, 1 << 30)
+
+
 def _seconds(work: Work) -> float:
+    time.sleep(_REST)
     start = time.perf_counter()
     work()
     return time.perf_counter() - start
