@@ -37,15 +37,19 @@ class Row:
     options: list[str] = field(default_factory=list)
 
 
+HALF = ["--engine", "half"]
+WIDE = ["--set", "hidden=64", "--set", "log2_entries=18"]  # worth its time in minutes only
 ROWS = [
-    Row("lego-60", "nerf/lego_400", 60, 30.0),
-    Row("lego-300", "nerf/lego_400", 300, 33.0),
-    Row("chair-60", "nerf/chair_400", 60, 32.0),
-    Row("chair-300", "nerf/chair_400", 300, 34.0),
-    Row("fox-120", "nerf/fox_quarter", 120, 27.5),
-    Row("maryrose-llff-120", "nerf/maryrose_llff", 120, 28.0),
-    Row("maryrose-tnt-120", "nerf/maryrose_tnt", 120, 28.0),
-    Row("maryrose-colmap-120", "nerf/maryrose_colmap", 120, 28.0),
+    Row("lego-60", "nerf/lego_400", 60, 30.0, options=HALF),
+    Row("lego-60-native", "nerf/lego_400", 60, 30.0),
+    Row("lego-300", "nerf/lego_400", 300, 33.0, options=HALF),
+    Row("lego-300-wide", "nerf/lego_400", 300, 33.0, options=[*HALF, *WIDE]),
+    Row("chair-60", "nerf/chair_400", 60, 32.0, options=HALF),
+    Row("chair-300", "nerf/chair_400", 300, 34.0, options=HALF),
+    Row("fox-120", "nerf/fox_quarter", 120, 27.5, options=HALF),
+    Row("maryrose-llff-120", "nerf/maryrose_llff", 120, 28.0, options=HALF),
+    Row("maryrose-tnt-120", "nerf/maryrose_tnt", 120, 28.0, options=HALF),
+    Row("maryrose-colmap-120", "nerf/maryrose_colmap", 120, 28.0, options=HALF),
     Row("armadillo-60", "meshes/armadillo.obj", 60),
     *[Row(f"chair-{name}-300", "nerf/chair_400", 300, 24.0, name) for name in BACKENDS if name != "hash"],
 ]

@@ -7,6 +7,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from cuda_ext.march import pack_bits
 from fields.cameras import Rays
 from fields.field import Field
 from fields.occupancy import OccupancyGrid
@@ -83,3 +84,15 @@ def test_a_field_with_all_cells_occupied_looks_the_same_through_either() -> None
     field.occupancy.bits.zero_()
     assert len(march_rays(field, rays, 0.0, 0.0)[0]) == 0
     assert len(march_rays(field, rays, 0.0, 0.0, uniform)[0]) > 0
+
+
+def test_the_occupied_box_ends_with_its_cells() -> None:
+    space = Space(torch.tensor([[-1.0, -1.0, -2.0], [1.0, 2.0, 3.0]]))
+    grid = OccupancyGrid(space)
+    cells = torch.zeros(128, 128, 128, dtype=torch.bool)  # z, y, x
+    cells[3:10, 20:30, 77] = cells[50, 60, 101] = True
+    grid.bits.copy_(pack_bits(cells.reshape(-1)))
+    wanted = space.to_scene(torch.tensor([[77.0, 20, 3], [102.0, 61, 51]]) / 128)
+    torch.testing.assert_close(grid.occupied_box(), wanted)
+    grid.bits.zero_()
+    assert torch.equal(grid.occupied_box(), space.bounds)
