@@ -44,6 +44,7 @@ _RAYS, _VOLUME, _EMPTY, _VALUES = 3 / 8, 1 / 8, 1 / 32, 3 / 16
 # Where distances are taught, rays are for colours only; and how many distances are looked at again.
 _DISTANCES, _RAYS_BESIDE, _AGAIN = 3 / 4, 1 / 4, 3 / 32
 _FOG_WEIGHT = 0.01
+_HOLD = 0.4  # of a run at full rates: a student is right in most places early, and settles from then on
 
 
 def distill(
@@ -88,7 +89,7 @@ def distill(
         if state.step % _REFRESH_STEPS == 0 and state.step > 0:
             job.look_for_hard()
         with quiet_torch(unless=student.wide or teacher.wide):
-            job.step(decayed_rate(fraction))
+            job.step(decayed_rate(fraction, _HOLD))
         state.schedule.follow(fraction, state.loss)
         state.step += 1
         spent = time.perf_counter() - began
