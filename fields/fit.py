@@ -13,6 +13,7 @@ from cuda_ext import Adam, quiet_torch
 
 from .budget import Budget, decayed_rate
 from .cameras import Rays
+from .errors import UserError
 from .field import Field
 from .guard import NaNGuard
 from .occupancy import FIT_STRIDE
@@ -143,8 +144,24 @@ class FitState:
 
     @classmethod
     def restore(cls, field: Field, tensors: dict[str, Tensor]) -> FitState:
-        """Continue from `tensors()`; `field` has the same configuration."""
+        """Continue from `tensors()`; `field` has the same configuration.
 
+        Raises:
+            UserError: `E-CKPT-TENSORS` for a state that lacks something, as those of other versions may.
+        """
+        try:
+            return cls._restored(field, tensors)
+        except KeyError as error:
+            raise UserError(
+                "E-CKPT-TENSORS",
+                "this state cannot be gone on from",
+                got=f"no {error.args[0]!r}",
+                expected="a state saved by this version of the program",
+                fix="use the fitted field as it is, or fit anew with --force",
+            ) from None
+
+    @classmethod
+    def _restored(cls, field: Field, tensors: dict[str, Tensor]) -> FitState:
         def part(prefix: str) -> dict[str, Tensor]:
             return {name[len(prefix) + 1 :]: t for name, t in tensors.items() if name.startswith(prefix + ".")}
 

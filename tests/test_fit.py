@@ -136,6 +136,15 @@ def test_bad_gradients_are_skipped_then_rolled_back_then_refused(capture: Captur
     assert error.value.code == "E-NAN-FIT"
 
 
+def test_a_state_that_lacks_something_is_refused_by_name(capture: Capture) -> None:
+    field = new_field(capture)
+    tensors = FitState(field, 0).tensors()
+    del tensors["pixels.box"]
+    with pytest.raises(UserError, match="no 'box'") as error:
+        FitState.restore(field, tensors)
+    assert error.value.code == "E-CKPT-TENSORS"
+
+
 def test_budget_ends_by_whichever_comes_first() -> None:
     budget = Budget(seconds=10, steps=100)
     assert budget.fraction(50, 1) == 0.5 and budget.done(1, 10) and budget.done(100, 1)
