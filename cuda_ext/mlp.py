@@ -18,6 +18,7 @@ from .accelerators import HALF, accelerator
 from .engine import LIBRARY, expect, launch, native_for
 
 MAX_WIDTH = 128  # wider networks are left to the BLAS
+_KEEPERS = ("cuda",)  # keep hidden activations for the backward pass; others compute them again, which is faster there
 
 
 def weight_count(widths: Sequence[int]) -> int:
@@ -46,8 +47,8 @@ def mlp(x: Tensor, weights: Tensor, widths: Sequence[int]) -> Tensor:
         return with_tinycudann.mlp(tcnn, x, split_weights(weights, widths))
     if max(widths) > MAX_WIDTH or not native_for(x.device):
         return mlp_reference(x, weights, widths)
-    hidden_wanted = torch.is_grad_enabled() and (x.requires_grad or weights.requires_grad)
-    return torch.ops.fieldscape.mlp(x, weights, widths, hidden_wanted)[0]
+    differentiated = torch.is_grad_enabled() and (x.requires_grad or weights.requires_grad)
+    return torch.ops.fieldscape.mlp(x, weights, widths, differentiated and x.device.type in _KEEPERS)[0]
 
 
 def mlp_reference(x: Tensor, weights: Tensor, widths: Sequence[int]) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 
 import pytest
@@ -21,6 +22,7 @@ def device(monkeypatch: pytest.MonkeyPatch) -> Iterator[torch.device]:
     for user in (engine, accelerators):
         monkeypatch.setattr(user, "module", lambda name: (kernels, ""))
     monkeypatch.setattr(accelerators, "_DEVICES", ("cpu",))
+    monkeypatch.setattr(sys.modules["cuda_ext.mlp"], "_KEEPERS", ("cpu",))
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     yield torch.device("cpu")
     emulation().emulated_order(0)

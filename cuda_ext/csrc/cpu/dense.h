@@ -51,13 +51,20 @@ void multiply(const float* a, int64_t row_step, int64_t k_step, const float* b, 
   for (; n < N; n += W) panel<1, mode>(a, row_step, k_step, b + n, N, c + n, N, M, K);
 }
 
+// A few floats, by whole vectors where there are so many: a call of memcpy costs more than such a row.
+inline void copy_row(const float* from, int width, float* to) {
+  int j = 0;
+  for (; j + W <= width; j += W) store(to + j, load(from + j));
+  for (; j < width; ++j) to[j] = from[j];
+}
+
 // Rows of `width` floats into rows of `stride` floats; what is missing is zero.
 inline void copy_rows(const float* from, int64_t rows, int width, float* to, int stride, int64_t rows_total) {
   if (width == stride) {
     std::copy(from, from + rows * width, to);
   } else {
     for (int64_t i = 0; i < rows; ++i) {
-      std::copy(from + i * width, from + (i + 1) * width, to + i * stride);
+      copy_row(from + i * width, width, to + i * stride);
       std::fill(to + i * stride + width, to + (i + 1) * stride, 0.f);
     }
   }
@@ -68,10 +75,22 @@ inline void copy_rows(const float* from, int64_t rows, int width, float* to, int
 inline void gather_rows(const float* from, const int64_t* index, int64_t rows, int width, float* to, int stride,
                  int64_t rows_total) {
   for (int64_t i = 0; i < rows; ++i) {
-    std::copy(from + index[i] * width, from + (index[i] + 1) * width, to + i * stride);
-    std::fill(to + i * stride + width, to + (i + 1) * stride, 0.f);
+    copy_row(from + index[i] * width, width, to + i * stride);
+    if (width < stride) std::fill(to + i * stride + width, to + (i + 1) * stride, 0.f);
   }
   std::fill(to + rows * stride, to + rows_total * stride, 0.f);
+}
+
+// The way back: rows of `stride` floats to rows of their first `width`.
+inline void unpad_rows(const float* from, int64_t rows, int stride, float* to, int width) {
+  if (width == stride)
+    std::copy(from, from + rows * width, to);
+  else
+    for (int64_t i = 0; i < rows; ++i) copy_row(from + i * stride, width, to + i * width);
+}
+
+inline void scatter_rows(const float* from, const int64_t* index, int64_t rows, int stride, float* to, int width) {
+  for (int64_t i = 0; i < rows; ++i) copy_row(from + i * stride, width, to + index[i] * width);
 }
 
 // The network's shape, and its weights with rows and columns padded to whole vectors, or to another unit.

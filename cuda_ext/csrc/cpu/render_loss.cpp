@@ -66,8 +66,8 @@ struct Step {
     for (int64_t r = begin; r < last; ++r)
       for (int32_t i = g.first[r - begin]; i < g.first[r - begin + 1]; ++i) {
         float* row = input.data() + static_cast<int64_t>(i) * net.stride[0];
-        std::copy_n(features + g.sample[i] * (1 + A) + 1, A, row);
-        std::copy_n(harmonics + r * D, D, row + A);
+        copy_row(features + g.sample[i] * (1 + A) + 1, A, row);
+        copy_row(harmonics + r * D, D, row + A);
         std::fill(row + A + D, row + net.stride[0], 0.f);
       }
     std::fill(input.begin() + static_cast<int64_t>(g.sample.size()) * net.stride[0], input.end(), 0.f);
@@ -128,8 +128,8 @@ struct Step {
               block.gradient.begin() + static_cast<int64_t>(rows) * out, 0.f);
     block.backward(weights, rows, sum);
     for (int i = 0; i < count; ++i)
-      std::copy_n(block.gradient.data() + static_cast<int64_t>(i) * net.stride[0], A,
-                  gfeatures + g.sample[i] * (1 + A) + 1);
+      copy_row(block.gradient.data() + static_cast<int64_t>(i) * net.stride[0], A,
+               gfeatures + g.sample[i] * (1 + A) + 1);
     return error;
   }
 
