@@ -71,6 +71,11 @@ class Cameras:
             ndc_near,
         )
 
+    @cached_property
+    def _axes(self) -> list[Tensor]:
+        """Right, up, back and centre of every camera, each [N, 3]."""
+        return [axis.contiguous() for axis in self.camera_to_world.unbind(-1)]
+
     @property
     def origins(self) -> Tensor:
         """Camera centres, [N, 3]."""
@@ -114,15 +119,13 @@ class Cameras:
         """Rays through the centres of pixels (column [R], row [R]) of cameras [R], all int64."""
         if self._lens_tables is None:
             pixel = torch.stack([column, row], -1) + 0.5
-            plane = (pixel - self.centre[camera]) / self.focal[camera]
+            plane = (pixel - self.centre.index_select(0, camera)) / self.focal.index_select(0, camera)
         else:
             positions, starts = self._lens_tables
             plane = positions[starts[camera] + row * self.size[camera, 0] + column]
-        local = torch.stack([plane[:, 0], -plane[:, 1], -torch.ones_like(plane[:, 0])], -1)
-        pose = self.camera_to_world[camera]
-        directions = torch.einsum("rij,rj->ri", pose[:, :, :3], local)
+        right, up, back, origins = (axis.index_select(0, camera) for axis in self._axes)
+        directions = right.mul_(plane[:, :1]).sub_(up.mul_(plane[:, 1:])).sub_(back)
         unit = torch.nn.functional.normalize(directions, dim=-1)
-        origins = pose[:, :, 3].contiguous()
         if self.ndc_near is None:
             return Rays(origins, unit, unit)
         origins, warped = self._to_ndc(camera, origins, directions)

@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 RESOLUTION = 128
 _DECAY = 0.8  # of a cell's remembered density at every update
 _MIN_ALPHA = 0.01  # a cell is occupied when one marching step through it could be this opaque
-_FIT_ALPHA = 0.05  # the same while fitting a bounded scene: faint cells cost time, and floaters start as such
 _WARM_UPDATES = 16
 FIT_STRIDE = 4 / 3  # length of a step while fitting, in steps of pictures
 _WALL = 2.3  # optical depth of a step from which on cells count alike
@@ -128,8 +127,7 @@ class OccupancyGrid(nn.Module):
 
     def _set_bits(self) -> None:
         assert self._density is not None
-        alpha = _MIN_ALPHA if self.space.unbounded else _FIT_ALPHA  # steps of contracted space may be far longer
-        threshold = min(float(self._density.mean()), alpha / self.space.step)
+        threshold = min(float(self._density.mean()), _MIN_ALPHA / self.space.step)
         self.bits.copy_(pack_bits(self._density > threshold))
 
     @torch.no_grad()
