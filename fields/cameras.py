@@ -23,10 +23,19 @@ class Rays:
         return self.origins.shape[0]
 
     def __getitem__(self, index: slice | Tensor) -> Rays:
-        return Rays(self.origins[index], self.directions[index], self.view_directions[index])
+        """Some of the rays: a slice, or those of an int64 index."""
+
+        def some(values: Tensor) -> Tensor:
+            return values.index_select(0, index) if isinstance(index, Tensor) else values[index]
+
+        directions = some(self.directions)
+        same = self.view_directions is self.directions
+        return Rays(some(self.origins), directions, directions if same else some(self.view_directions))
 
     def to(self, device: torch.device | str) -> Rays:
-        return Rays(self.origins.to(device), self.directions.to(device), self.view_directions.to(device))
+        directions = self.directions.to(device)
+        same = self.view_directions is self.directions
+        return Rays(self.origins.to(device), directions, directions if same else self.view_directions.to(device))
 
 
 @dataclass(frozen=True)

@@ -150,13 +150,15 @@ inline void mask_by(float* g, const float* h, int64_t count) {
   for (int64_t i = 0; i < count; i += W) store(g + i, load(h + i) > 0 ? load(g + i) : vf{});
 }
 
-// A network with its weights as they are read on the way forward and back.
+// A network with its weights as they are read on the way forward and, if it is wanted, back.
 struct SingleNetwork {
   Network net;
   std::vector<float> weights, transposed;
 
-  SingleNetwork(const float* given, const int32_t* widths, int32_t layers)
-      : net(widths, layers), weights(net.pack(given)), transposed(net.pack_transposed(given)) {}
+  SingleNetwork(const float* given, const int32_t* widths, int32_t layers, bool back = true)
+      : net(widths, layers), weights(net.pack(given)) {
+    if (back) transposed = net.pack_transposed(given);
+  }
 };
 
 // What a block of samples leaves in a network on its way forward, for the way back.

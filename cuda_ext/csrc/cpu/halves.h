@@ -133,9 +133,10 @@ struct HalfNetwork {
   Network net;
   std::vector<uint32_t> weights, transposed;
 
-  HalfNetwork(const float* given, const int32_t* widths, int32_t layers)
-      : net(widths, layers, kUnit), weights(pairs_of(net.pack(given), net, false)),
-        transposed(pairs_of(net.pack_transposed(given), net, true)) {}
+  HalfNetwork(const float* given, const int32_t* widths, int32_t layers, bool back = true)
+      : net(widths, layers, kUnit), weights(pairs_of(net.pack(given), net, false)) {
+    if (back) transposed = pairs_of(net.pack_transposed(given), net, true);
+  }
 };
 
 // What a block of samples leaves in a network on its way forward, for the way back.

@@ -15,7 +15,7 @@ namespace FS_ISA {
 namespace {
 
 constexpr int64_t kChunk = 1024;      // samples of one task
-constexpr int64_t kSlab = 64 * kChunk; // samples in working memory at a time
+constexpr int64_t kSlab = 20 * kChunk; // samples in working memory at a time: a step of a fit, and no more than caches hold
 constexpr int64_t kSkew = 24;          // keeps the levels of one sample out of one cache set
 constexpr uint32_t kPrimeY = 2654435761u, kPrimeZ = 805459861u;
 constexpr int kMaxFeatures = 8;

@@ -62,7 +62,7 @@ void backward(const Weights& weights, const float* x, const float* gy, int64_t N
 
 void mlp_forward(const float* x, const float* weights, const int32_t* widths, int32_t layers, int64_t N, float* y,
                  float*, int32_t threads) {
-  forward<SingleBlock>(SingleNetwork(weights, widths, layers), x, N, y, threads);
+  forward<SingleBlock>(SingleNetwork(weights, widths, layers, false), x, N, y, threads);
 }
 
 void mlp_backward(const float* x, const float* weights, const float*, const float* gy, const int32_t* widths,
@@ -72,7 +72,7 @@ void mlp_backward(const float* x, const float* weights, const float*, const floa
 
 void mlp_half_forward(const float* x, const float* weights, const int32_t* widths, int32_t layers, int64_t N, float* y,
                       int32_t threads) {
-  forward<HalfBlock>(HalfNetwork(weights, widths, layers), x, N, y, threads);
+  forward<HalfBlock>(HalfNetwork(weights, widths, layers, false), x, N, y, threads);
 }
 
 void mlp_half_backward(const float* x, const float* weights, const float* gy, const int32_t* widths, int32_t layers,
