@@ -15,7 +15,9 @@ namespace FS_ISA {
 namespace {
 
 constexpr int64_t kChunk = 1024;      // samples of one task
-constexpr int64_t kSlab = 20 * kChunk; // samples in working memory at a time: a step of a fit, and no more than caches hold
+// Samples in working memory at a time: a step of a fit and what caches hold, or more where tables are so large that
+// reading them anew for every slab would cost more.
+constexpr int64_t kSlab = 20 * kChunk, kLargestSlab = 64 * kChunk, kLine = 64;
 constexpr int64_t kSkew = 24;          // keeps the levels of one sample out of one cache set
 constexpr uint32_t kPrimeY = 2654435761u, kPrimeZ = 805459861u;
 constexpr int kMaxFeatures = 8;
@@ -245,8 +247,10 @@ void forward_slab(const float* u, const float* table, const HashLevel* levels, i
 
 template <int F>
 void forward(const float* u, const float* table, const HashLevel* levels, int L, int64_t N, float* y, int threads) {
-  for (int64_t begin = 0; begin < N; begin += kSlab)
-    forward_slab<F>(u + 3 * begin, table, levels, L, std::min(kSlab, N - begin), y + begin * L * F, threads);
+  const int64_t lines = static_cast<int64_t>(levels[L - 1].size) * F * static_cast<int64_t>(sizeof(float)) / kLine;
+  const int64_t slab = std::min(std::max(kSlab, lines / kChunk * kChunk), kLargestSlab);
+  for (int64_t begin = 0; begin < N; begin += slab)
+    forward_slab<F>(u + 3 * begin, table, levels, L, std::min(slab, N - begin), y + begin * L * F, threads);
 }
 
 // Lane j of an accumulator holds feature j % F of corner j / F; its weight is the product over the
