@@ -119,7 +119,7 @@ def _speed() -> Check:
     """The field core with native kernels and with the PyTorch reference, a tenth of a second each."""
     import torch
 
-    from cuda_ext import HashGrid, hash_grid, mlp, reference_only, weight_count
+    from cuda_ext import HashGrid, hash_network, reference_only, weight_count
 
     grid, widths = HashGrid(log2_entries=15), (32, 32, 16)
     generator = torch.Generator().manual_seed(0)
@@ -130,7 +130,7 @@ def _speed() -> Check:
     def rate(seconds: float) -> float:
         count, start = 0, time.perf_counter()
         while time.perf_counter() - start < seconds:
-            mlp(hash_grid(u, table, grid), weights, widths)
+            hash_network(u, table, grid, weights, widths)
             count += 1
         return count * _POINTS / (time.perf_counter() - start) / 1e6
 

@@ -7,6 +7,7 @@ from .composite import composite, visible
 from .engine import quiet_torch, reference_only
 from .harmonics import spherical_harmonics
 from .hash_grid import HashGrid, hash_grid
+from .hash_network import hash_network
 from .march import MarchSpace, march
 from .mlp import mlp, weight_count
 from .planes import line_lookup, triplane_lookup
@@ -20,6 +21,7 @@ __all__ = [
     "SparseIndex",
     "composite",
     "hash_grid",
+    "hash_network",
     "line_lookup",
     "march",
     "mlp",

@@ -67,7 +67,7 @@ class HashGrid:
         return self.levels * self.features
 
     @property
-    def _key(self) -> tuple[int, int, int, float, float]:
+    def key(self) -> tuple[int, int, int, float, float]:
         return self.levels, self.features, self.log2_entries, self.coarsest, self.finest
 
 
@@ -89,7 +89,7 @@ def hash_grid(u: Tensor, table: Tensor, grid: HashGrid, sink: Tensor | None = No
         return with_tinycudann.hash_grid(tcnn, u, table, grid)
     if not native_for(u.device):
         return hash_grid_reference(u, table, grid)
-    return torch.ops.fieldscape.hash_grid(u, table, sink, *grid._key)
+    return torch.ops.fieldscape.hash_grid(u, table, sink, *grid.key)
 
 
 def hash_grid_reference(u: Tensor, table: Tensor, grid: HashGrid) -> Tensor:
@@ -121,12 +121,12 @@ def _grid(*key: Any) -> HashGrid:
 
 
 @lru_cache(maxsize=64)
-def _levels(device: torch.device, *key: Any) -> Tensor:
+def level_records(device: torch.device, *key: Any) -> Tensor:
     return torch.from_numpy(_grid(*key).table.view(np.uint8).copy()).to(device)
 
 
 def _launch(kernel: str, u: Tensor, inputs: tuple[Tensor | None, ...], outputs: tuple[Any, ...], *key: Any) -> None:
-    launch(kernel, u.device, u, *inputs, _levels(u.device, *key), key[0], key[1], u.shape[0], *outputs)
+    launch(kernel, u.device, u, *inputs, level_records(u.device, *key), key[0], key[1], u.shape[0], *outputs)
 
 
 def _forward(u: Tensor, table: Tensor, y: Tensor, *key: Any) -> None:

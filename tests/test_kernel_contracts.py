@@ -70,12 +70,20 @@ def test_gradient_in_the_sink_is_the_returned_one() -> None:
     assert torch.equal(sink, expected)
 
 
+def hash_network(u: Tensor, table: Tensor, widths: tuple[int, ...], extra: int = 0) -> Tensor:
+    weights = torch.zeros(cuda_ext.weight_count(widths) + extra)
+    return cuda_ext.hash_network(u, table, TINY, weights, widths)
+
+
 WRONG: list[tuple[str, type[Exception], Callable[[], object]]] = [
     ("hash_grid: u has dtype", TypeError, lambda: cuda_ext.hash_grid(ones(3).double(), zeros(), TINY)),
     ("hash_grid: u has shape", ValueError, lambda: cuda_ext.hash_grid(ones(2), zeros(), TINY)),
     ("hash_grid: table has shape", ValueError, lambda: cuda_ext.hash_grid(ones(3), zeros()[1:], TINY)),
     ("hash_grid: table is on meta", ValueError, lambda: cuda_ext.hash_grid(ones(3), zeros().to("meta"), TINY)),
     ("hash_grid: sink has shape", ValueError, lambda: cuda_ext.hash_grid(ones(3), zeros(), TINY, zeros()[1:])),
+    ("hash_network: table has shape", ValueError, lambda: hash_network(ones(3), zeros()[1:], (TINY.width, 4))),
+    ("hash_network: weights has shape", ValueError, lambda: hash_network(ones(3), zeros(), (TINY.width, 4), 3)),
+    ("hash_network: widths", ValueError, lambda: hash_network(ones(3), zeros(), (TINY.width + 1, 4))),
     (
         "hash_grid: sink is not contiguous",
         ValueError,

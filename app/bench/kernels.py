@@ -11,9 +11,8 @@ from cuda_ext import (
     MarchSpace,
     ParameterGroup,
     composite,
-    hash_grid,
+    hash_network,
     march,
-    mlp,
     reference_only,
     using,
     weight_count,
@@ -81,14 +80,14 @@ def _in_halves(work: Work) -> Work:
 def _forward(u: Tensor, table: Tensor, weights: Tensor, grid: HashGrid) -> Work:
     def run() -> Tensor:
         with torch.no_grad():
-            return mlp(hash_grid(u, table, grid), weights, _WIDTHS)
+            return hash_network(u, table, grid, weights, _WIDTHS)
 
     return run
 
 
 def _both(u: Tensor, table: Tensor, weights: Tensor, grid: HashGrid) -> Work:
     def run() -> tuple[Tensor, ...]:
-        y = mlp(hash_grid(u, table, grid), weights, _WIDTHS)
+        y = hash_network(u, table, grid, weights, _WIDTHS)
         return torch.autograd.grad(y, (table, weights), torch.ones_like(y))
 
     return run

@@ -61,6 +61,7 @@ std::string choose() {
 
 #define FS_BIND(isa)                                                                                                   \
   m.def("hash_grid_forward", face(&fs::isa::hash_grid_forward));                                                       \
+  m.def("hash_network_forward", face(&fs::isa::hash_network_forward));                                                 \
   m.def("hash_grid_backward", face(&fs::isa::hash_grid_backward));                                                     \
   m.def("hash_grid_backward_backward", face(&fs::isa::hash_grid_backward_backward));                                   \
   m.def("mlp_forward", face(&fs::isa::mlp_forward));                                                                   \

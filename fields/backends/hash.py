@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from cuda_ext import Adam, HashGrid, ParameterGroup, hash_grid, mlp
+from cuda_ext import Adam, HashGrid, ParameterGroup, hash_network
 from cuda_ext.mlp import split_weights
 
 from ..appearance import init_weights
@@ -55,7 +55,7 @@ class HashBackend(Backend):
 
     def features(self, u: Tensor) -> Tensor:
         """Features [N, 1 + A] at u [N, 3]."""
-        return mlp(hash_grid(u, self.table, self.grid, self._sink), self.weights, self.widths)
+        return hash_network(u, self.table, self.grid, self.weights, self.widths, self._sink)
 
     def parameter_groups(self) -> list[ParameterGroup]:
         return [

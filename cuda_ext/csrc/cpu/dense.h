@@ -10,6 +10,7 @@ namespace FS_ISA {
 namespace {
 
 constexpr int kAccumulators = kRegisters / 2;
+constexpr int kBlock = 128; // samples that pass a network together
 
 inline int padded(int width, int unit = W) { return (width + unit - 1) / unit * unit; }
 

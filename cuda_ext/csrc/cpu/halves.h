@@ -103,14 +103,15 @@ struct Halves {
 
   void resize(int M, int stride) { rows.resize(static_cast<size_t>(M) * stride), pairs.resize(rows.size() / 2); }
   const uint32_t* words() const { return reinterpret_cast<const uint32_t*>(rows.data()); }
-  template <int R, int P> void put(const vf (&v)[R][P], int stride, int m, int n) {
-    put_rows(v, rows.data(), stride, m, n), put_pairs(v, pairs.data(), stride, m, n);
+  template <int R, int P> void put(const vf (&v)[R][P], int stride, int m, int n, bool both = true) {
+    put_rows(v, rows.data(), stride, m, n);
+    if (both) put_pairs(v, pairs.data(), stride, m, n);
   }
-  void put(const float* from, int M, int stride) {
+  void put(const float* from, int M, int stride, bool both = true) {
     for (int m = 0; m < M; m += 2)
       for (int n = 0; n < stride; n += W) {
         const vf v[2][1] = {{load(from + m * stride + n)}, {load(from + (m + 1) * stride + n)}};
-        put(v, stride, m, n);
+        put(v, stride, m, n, both);
       }
   }
 };
@@ -160,7 +161,8 @@ struct HalfBlock {
 
   void forward(const HalfNetwork& half, int M) {
     const Network& net = half.net;
-    active[0].put(input.data(), M, net.stride[0]);
+    const bool back = !half.transposed.empty(); // only the way back reads pairs
+    active[0].put(input.data(), M, net.stride[0], back);
     for (int k = 0; k < net.layers; ++k) {
       const int in = net.stride[k], out = net.stride[k + 1];
       const uint32_t* matrix = half.weights.data() + net.packed[k] / 2;
@@ -168,7 +170,7 @@ struct HalfBlock {
         multiply_halves(active[k].words(), in / 2, 1, matrix, M, in / 2, out, [&](int m, int n, auto& sum) {
           for (auto& row : sum)
             for (vf& v : row) v = relu(v);
-          active[k + 1].put(sum, out, m, n);
+          active[k + 1].put(sum, out, m, n, back);
         });
       else
         multiply_halves(active[k].words(), in / 2, 1, matrix, M, in / 2, out, [&](int m, int n, auto& sum) {

@@ -8,20 +8,20 @@
 #include "../pool.h"
 #include "../rows_with_gradient.h"
 #include "../scratch.h"
-#include "../simd.h"
+#include "halves.h"
 
 namespace fs {
 namespace FS_ISA {
 namespace {
 
 constexpr int64_t kChunk = 1024;      // samples of one task
-// Samples in working memory at a time: a step of a fit and what caches hold, or more where tables are so large that
+// Samples in working memory at a time: what caches hold, or more where tables are so large that
 // reading them anew for every slab would cost more.
-constexpr int64_t kSlab = 20 * kChunk, kLargestSlab = 64 * kChunk, kLine = 64;
+constexpr int64_t kSlab = 12 * kChunk, kLargestSlab = 64 * kChunk, kLine = 64;
 constexpr int64_t kSkew = 24;          // keeps the levels of one sample out of one cache set
 constexpr uint32_t kPrimeY = 2654435761u, kPrimeZ = 805459861u;
 constexpr int kMaxFeatures = 8;
-constexpr size_t kNear = 1 << 19;      // bytes of a level that stay in a core's own cache: no need to ask for them ahead
+constexpr size_t kNear = 1 << 19;      // bytes of a level that stay in a core's own cache
 
 // Positions outside the unit cube use its border, and NaN the lower one: no input can leave the table.
 inline float inside(float u) { return u > 0.f ? (u < 1.f ? u : 1.f) : 0.f; }
@@ -175,6 +175,11 @@ void encode_level(const Columns& columns, int64_t begin, int64_t count, const fl
                   float* out) {
   const Strides s(v);
 #if defined(__AVX2__) || defined(__AVX512F__)
+  constexpr int kEntries = kLine / (F * sizeof(float)); // of a cache line
+  // A small level is read from end to end first, which is faster than line by line in the order of the samples.
+  if (v.size * F * sizeof(float) <= kNear && count * 8 > v.size)
+    for (uint32_t entry = 0; entry < v.size; entry += kEntries)
+      __builtin_prefetch(table + static_cast<size_t>(entry) * F);
   const auto corners_at = [&](int64_t i) {
     const float* u[3] = {columns.axis(0) + begin + i, columns.axis(1) + begin + i, columns.axis(2) + begin + i};
     return Corners(u, v.scale, s);
@@ -205,12 +210,12 @@ void encode_level(const Columns& columns, int64_t begin, int64_t count, const fl
 #endif
 }
 
-// Features of samples [begin, end), one level after another, to lie beside the other levels'.
+// Features of samples [begin, end), one level after another, to lie beside the other levels' in rows of `width`.
 template <int F>
-void beside(const float* by_level, int64_t stride, int64_t begin, int64_t end, int L, float* y) {
-  for (int64_t i = begin; i < end; ++i) {
+void beside(const float* by_level, int64_t stride, int64_t begin, int64_t end, int L, float* y, int width) {
+  for (int64_t i = begin; i < end; ++i, y += width) {
     const float* from = by_level + i * F;
-    float* to = y + i * L * F;
+    float* to = y;
     for (int l = 0; l < L; ++l, from += stride * F, to += F) std::memcpy(to, from, F * sizeof(float));
   }
 }
@@ -226,9 +231,10 @@ void apart(const float* y, const int64_t* row, int64_t begin, int64_t end, int L
 }
 
 // Level by level, each on one thread where there are levels enough: its part of the table then enters one
-// core's cache once. A level's features lie together until the last pass puts them beside the others'.
-template <int F>
-void forward_slab(const float* u, const float* table, const HashLevel* levels, int L, int64_t N, float* y, int threads) {
+// core's cache once. A level's features lie together until finish(by_level, stride, begin, end) takes them.
+template <int F, class Finish>
+void forward_slab(const float* u, const float* table, const HashLevel* levels, int L, int64_t N, int threads,
+                  const Finish& finish) {
   static thread_local Scratch scratch;
   const Columns columns(u, N, threads);
   const int64_t stride = columns.stride + kSkew;
@@ -240,17 +246,49 @@ void forward_slab(const float* u, const float* table, const HashLevel* levels, i
     encode_level<F>(columns, begin, end - begin, table + levels[l].offset * F, levels[l],
                     by_level + (l * stride + begin) * F);
   });
-  parallel_chunks(N, kChunk, threads, [=](int64_t begin, int64_t end, int) {
-    beside<F>(by_level, stride, begin, end, L, y);
-  });
+  parallel_chunks(N, kChunk, threads, [&](int64_t begin, int64_t end, int) { finish(by_level, stride, begin, end); });
+}
+
+// Slab by slab; finish(first sample of the slab, by_level, stride, begin, end).
+template <int F, class Finish>
+void forward(const float* u, const float* table, const HashLevel* levels, int L, int64_t N, int threads,
+             const Finish& finish) {
+  const int64_t lines = static_cast<int64_t>(levels[L - 1].size) * F * static_cast<int64_t>(sizeof(float)) / kLine;
+  const int64_t slab = std::min(std::max(kSlab, lines / kChunk * kChunk), kLargestSlab);
+  for (int64_t first = 0; first < N; first += slab)
+    forward_slab<F>(u + 3 * first, table, levels, L, std::min(slab, N - first), threads,
+                    [&](const float* by_level, int64_t stride, int64_t begin, int64_t end) {
+                      finish(first, by_level, stride, begin, end);
+                    });
 }
 
 template <int F>
-void forward(const float* u, const float* table, const HashLevel* levels, int L, int64_t N, float* y, int threads) {
-  const int64_t lines = static_cast<int64_t>(levels[L - 1].size) * F * static_cast<int64_t>(sizeof(float)) / kLine;
-  const int64_t slab = std::min(std::max(kSlab, lines / kChunk * kChunk), kLargestSlab);
-  for (int64_t begin = 0; begin < N; begin += slab)
-    forward_slab<F>(u + 3 * begin, table, levels, L, std::min(slab, N - begin), y + begin * L * F, threads);
+void encode(const float* u, const float* table, const HashLevel* levels, int L, int64_t N, float* y, int threads) {
+  const int width = L * F;
+  forward<F>(u, table, levels, L, N, threads,
+             [=](int64_t first, const float* by_level, int64_t stride, int64_t begin, int64_t end) {
+               beside<F>(by_level, stride, begin, end, L, y + (first + begin) * width, width);
+             });
+}
+
+// Encoded and through a network block by block: the features never leave the cache.
+template <int F, class Block, class Weights>
+void encode_through(const Weights& weights, const float* u, const float* table, const HashLevel* levels, int L,
+                    int64_t N, float* y, int threads) {
+  const Network& net = weights.net;
+  const int in = net.stride.front(), out = net.width.back();
+  forward<F>(u, table, levels, L, N, threads,
+             [&](int64_t first, const float* by_level, int64_t stride, int64_t begin, int64_t end) {
+               static thread_local Block block;
+               block.resize(weights, kBlock);
+               std::fill(block.input.begin(), block.input.end(), 0.f);
+               for (int64_t i = begin; i < end; i += kBlock) {
+                 const int64_t rows = std::min<int64_t>(kBlock, end - i);
+                 beside<F>(by_level, stride, i, i + rows, L, block.input.data(), in);
+                 block.forward(weights, kBlock);
+                 unpad_rows(block.output.data(), rows, net.stride.back(), y + (first + i) * out, out);
+               }
+             });
 }
 
 // Lane j of an accumulator holds feature j % F of corner j / F; its weight is the product over the
@@ -481,7 +519,21 @@ template <class Body> void with_features(int32_t F, const Body& body) {
 
 void hash_grid_forward(const float* u, const float* table, const HashLevel* levels, int32_t L, int32_t F,
                        int64_t N, float* y, int32_t threads) {
-  with_features(F, [&](auto f) { forward<f()>(u, table, levels, L, N, y, threads); });
+  with_features(F, [&](auto f) { encode<f()>(u, table, levels, L, N, y, threads); });
+}
+
+void hash_network_forward(const float* u, const float* table, const HashLevel* levels, int32_t L, int32_t F,
+                          const float* weights, const int32_t* widths, int32_t layers, int32_t half, int64_t N,
+                          float* y, int32_t threads) {
+  const auto through = [&](auto f, auto block, const auto& network) {
+    encode_through<f(), decltype(block)>(network, u, table, levels, L, N, y, threads);
+  };
+  with_features(F, [&](auto f) {
+    if (half)
+      through(f, HalfBlock{}, HalfNetwork(weights, widths, layers, false));
+    else
+      through(f, SingleBlock{}, SingleNetwork(weights, widths, layers, false));
+  });
 }
 
 void hash_grid_backward(const float* u, const float* table, const float* gy, const HashLevel* levels, int32_t L,

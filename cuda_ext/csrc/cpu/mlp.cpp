@@ -12,7 +12,6 @@ namespace fs {
 namespace FS_ISA {
 namespace {
 
-constexpr int kBlock = 128;     // samples
 constexpr int64_t kShares = 16; // of a sum over samples: the same for any number of threads
 
 template <class Block, class Weights>
