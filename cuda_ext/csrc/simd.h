@@ -46,6 +46,17 @@ inline bool all_zero(vf v) {
   return any == 0;
 #endif
 }
+inline bool none(vi lanes) { return all_zero((vf)lanes); }
+inline vf floor_of(vf v) {
+#if defined(__AVX512F__)
+  return (vf)_mm512_roundscale_ps((__m512)v, _MM_FROUND_TO_NEG_INF | _MM_FROUND_NO_EXC);
+#elif defined(__AVX2__)
+  return (vf)_mm256_floor_ps((__m256)v);
+#else
+  const vf large = splat(8388608.f), size = v < 0 ? -v : v, whole = to_float(to_int(size < large ? v : vf{}));
+  return size < large ? (whole > v ? whole - splat(1.f) : whole) : v;
+#endif
+}
 inline float sum(vf v) {
   float total = 0;
   for (int i = 0; i < W; ++i) total += v[i];

@@ -1,6 +1,7 @@
 // Ray marching through an occupancy bit grid into samples.
 #include <algorithm>
 #include <cmath>
+#include <vector>
 
 #include "../kernels.h"
 #include "../pool.h"
@@ -33,8 +34,16 @@ void contract(vf* u) {
   for (int k = 0; k < 3; ++k) u[k] = splat(0.5f) + splat(0.25f) * y[k] * scale;
 }
 
+// What a ray has found so far.
+struct Ray {
+  std::vector<float> start, end;
+  float blocked = 0;
+  void clear() { start.clear(), end.clear(), blocked = 0; }
+};
+
 class Walker {
 public:
+  Walker() = default;
   Walker(const float* o, const float* d, const Box& box, int32_t contraction, const Grid& grid, float step, float cone)
       : grid_(grid), step_(step), cone_(cone), contraction_(contraction) {
     for (int k = 0; k < 3; ++k) {
@@ -44,37 +53,36 @@ public:
     }
   }
 
-  int32_t walk(float& t, float t_end, int32_t limit, float* start, float* end) const {
-    int32_t n = 0;
-    float blocked = 0;
+  // Goes on until the ray ends, or with `once` for one comb, and leaves t at t_end or beyond when it has ended.
+  void walk(Ray& ray, float& t, float& t_end, int32_t limit, bool once) const {
     Comb comb;
-    while (t < t_end && n < limit) {
+    while (t < t_end) {
       // A step that rounding swallows would never end: such a ray has left any sensible scene.
       if (!(t + length(t) > t)) {
         t = kFar;
-        break;
+        return;
       }
-      if (contraction_ != kUnbounded && block_is_empty(t)) {
+      if (!once && contraction_ != kUnbounded && block_is_empty(t)) {
         t = leave_block(t, t_end);
         continue;
       }
       const int steps = lay(comb, t, t_end);
       for (uint32_t occupied = look(comb, steps); occupied; occupied &= occupied - 1) {
         const int k = __builtin_ctz(occupied);
-        if (blocked >= 1) {
+        if (ray.blocked >= 1) {
           t = t_end;
-          return n;
+          return;
         }
-        if (grid_.shares) blocked += grid_.shares[comb.cell[k]];
-        start[n] = comb.start[k], end[n] = comb.start[k + 1], ++n;
-        if (n == limit) {
-          t = comb.start[k + 1];
-          return n;
+        if (grid_.shares) ray.blocked += grid_.shares[comb.cell[k]];
+        ray.start.push_back(comb.start[k]), ray.end.push_back(comb.start[k + 1]);
+        if (static_cast<int32_t>(ray.start.size()) == limit) {
+          t = t_end = comb.start[k + 1];
+          return;
         }
       }
       t = comb.start[steps];
+      if (once) return;
     }
-    return n;
   }
 
 private:
@@ -158,6 +166,56 @@ private:
   float origin_[3], slope_[3], inverse_[3];
 };
 
+// W rays at a time up to the next block that is not empty, as `Walker` would go one by one.
+class Approach {
+public:
+  Approach(const float* origins, const float* directions, int64_t rays, const Box& box) {
+    alignas(64) float origin[3][W] = {}, slope[3][W] = {};
+    for (int64_t r = 0; r < rays; ++r)
+      for (int k = 0; k < 3; ++k) {
+        origin[k][r] = (origins[3 * r + k] - box.low[k]) * box.inverse[k];
+        slope[k][r] = directions[3 * r + k] * box.inverse[k];
+      }
+    for (int k = 0; k < 3; ++k) {
+      origin_[k] = load(origin[k]), slope_[k] = load(slope[k]);
+      const vf tiny = splat(1e-12f), steep = slope_[k] < 0 ? -slope_[k] : slope_[k];
+      inverse_[k] = splat(1.f) / (steep < tiny ? (slope_[k] < 0 ? -tiny : tiny) : slope_[k]);
+    }
+  }
+
+  vf walk(vf t, vf t_end, const Grid& grid, float step) const {
+    const int blocks = grid.size / kBlockCells;
+    const vf one = splat(1.f), per_side = splat(static_cast<float>(blocks)), side = one / per_side;
+    for (;;) {
+      const vf middle = t + splat(0.5f * step);
+      vf u[3], exit = splat(kFar);
+      vi block{};
+      for (int k = 2; k >= 0; --k) {
+        u[k] = origin_[k] + middle * slope_[k];
+        const vf zero{}, inside = u[k] > zero ? (u[k] < one ? u[k] : one) : zero;
+        const vi last = vi{} + (blocks - 1), c = to_int(inside * per_side);
+        block = block * blocks + (c < last ? c : last);
+        const vf face = (floor_of(u[k] * per_side) + (slope_[k] > zero ? one : zero)) * side;
+        const vf reached = (face - origin_[k]) * inverse_[k];
+        exit = reached < exit ? reached : exit;
+      }
+      alignas(64) int32_t index[W], empty[W];
+      std::memcpy(index, &block, sizeof(block));
+      for (int r = 0; r < W; ++r) empty[r] = -!grid.coarse[index[r]];
+      vi going;
+      std::memcpy(&going, empty, sizeof(going));
+      going &= (t < t_end) & (t + splat(step) > t);
+      if (none(going)) return t;
+      const vf steps = -floor_of((middle - exit) / splat(step));
+      const vf beyond = t + splat(step) * (steps > one ? steps : one);
+      t = going ? beyond : t;
+    }
+  }
+
+private:
+  vf origin_[3], slope_[3], inverse_[3];
+};
+
 } // namespace
 
 void march(const float* origins, const float* directions, int64_t R, const Box* box, int32_t contraction,
@@ -165,11 +223,33 @@ void march(const float* origins, const float* directions, int64_t R, const Box* 
            int32_t limit, float* t, const float* t_end, float* start, float* end, int32_t* count, int32_t threads) {
   const Grid grid{bits, coarse, shares, G};
   parallel_chunks(R, kRaysPerTask, threads, [&](int64_t first, int64_t last, int) {
+    static thread_local std::vector<Ray> rays(W);
+    const bool together = contraction != kUnbounded && cone <= 0;
     int64_t at = first * limit; // a task's samples lie in a row: a page for each ray would cost more than marching
-    for (int64_t r = first; r < last; ++r) {
-      const Walker walker(origins + 3 * r, directions + 3 * r, *box, contraction, grid, step, cone);
-      count[r] = walker.walk(t[r], t_end[r], limit, start + at, end + at);
-      at += count[r];
+    for (int64_t r = first; r < last; r += W) {
+      const int lanes = static_cast<int>(std::min<int64_t>(W, last - r));
+      alignas(64) float begins[W] = {}, ends[W] = {};
+      std::copy(t + r, t + r + lanes, begins), std::copy(t_end + r, t_end + r + lanes, ends);
+      const Approach approach(origins + 3 * r, directions + 3 * r, lanes, *box);
+      Walker walkers[W];
+      for (int k = 0; k < lanes; ++k) {
+        rays[k].clear();
+        walkers[k] = Walker(origins + 3 * (r + k), directions + 3 * (r + k), *box, contraction, grid, step, cone);
+      }
+      for (bool going = limit > 0; going;) {
+        if (together) store(begins, approach.walk(load(begins), load(ends), grid, step));
+        going = false;
+        for (int k = 0; k < lanes; ++k) {
+          walkers[k].walk(rays[k], begins[k], ends[k], limit, together);
+          going |= begins[k] < ends[k];
+        }
+      }
+      std::copy(begins, begins + lanes, t + r);
+      for (int k = 0; k < lanes; ++k) {
+        std::copy(rays[k].start.begin(), rays[k].start.end(), start + at);
+        std::copy(rays[k].end.begin(), rays[k].end.end(), end + at);
+        count[r + k] = static_cast<int32_t>(rays[k].start.size()), at += count[r + k];
+      }
     }
   });
 }
