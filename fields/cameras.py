@@ -81,9 +81,10 @@ class Cameras:
         )
 
     @cached_property
-    def _axes(self) -> list[Tensor]:
-        """Right, up, back and centre of every camera, each [N, 3]."""
-        return [axis.contiguous() for axis in self.camera_to_world.unbind(-1)]
+    def _columns(self) -> Tensor:
+        """Right, up, back, position, focal and centre of every camera, [16, N]: quicker to look up than rows."""
+        axes = self.camera_to_world.permute(2, 1, 0).reshape(12, -1)
+        return torch.cat([axes, self.focal.T, self.centre.T]).contiguous()
 
     @property
     def origins(self) -> Tensor:
@@ -126,15 +127,16 @@ class Cameras:
 
     def rays(self, camera: Tensor, column: Tensor, row: Tensor) -> Rays:
         """Rays through the centres of pixels (column [R], row [R]) of cameras [R], all int64."""
+        looked_up = self._columns.index_select(1, camera)
+        right, up, back, position, focal, centre = looked_up.split([3, 3, 3, 3, 2, 2])
         if self._lens_tables is None:
-            pixel = torch.stack([column, row], -1) + 0.5
-            plane = (pixel - self.centre.index_select(0, camera)) / self.focal.index_select(0, camera)
+            across, down = (torch.stack([column, row]) + 0.5).sub_(centre).div_(focal)
         else:
             positions, starts = self._lens_tables
-            plane = positions[starts[camera] + row * self.size[camera, 0] + column]
-        right, up, back, origins = (axis.index_select(0, camera) for axis in self._axes)
-        directions = right.mul_(plane[:, :1]).sub_(up.mul_(plane[:, 1:])).sub_(back)
-        unit = torch.nn.functional.normalize(directions, dim=-1)
+            across, down = positions[starts[camera] + row * self.size[camera, 0] + column].T
+        directions = right.mul_(across).sub_(up.mul_(down)).sub_(back)
+        unit = (directions / directions.square().sum(dim=0).sqrt_().clamp_min_(1e-12)).T.contiguous()
+        origins, directions = position.T.contiguous(), directions.T
         if self.ndc_near is None:
             return Rays(origins, unit, unit)
         origins, warped = self._to_ndc(camera, origins, directions)

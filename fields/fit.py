@@ -96,7 +96,8 @@ class PixelSource:
         place = pixel - self.starts[image]
         width = size[image, 0]
         rays = self.views.cameras.rays(image, place % width, place // width)
-        rgba = self.views.pixels.index_select(0, pixel).float().div_(255)
+        packed = self.views.pixels.view(torch.int32)[:, 0]  # one number a pixel is looked up faster than a row of four
+        rgba = packed.index_select(0, pixel).view(torch.uint8).view(-1, 4).float().div_(255)
         behind = self._behind(generator)
         wanted = torch.lerp(behind, rgba[:, :3], rgba[:, 3:])
         start, end = self.space.clip(rays.origins, rays.directions, self.near, self.cursor.box)

@@ -41,47 +41,76 @@ struct Ray {
   void clear() { start.clear(), end.clear(), blocked = 0; }
 };
 
+// As many rays at a time as a vector holds.
 class Walker {
 public:
-  Walker() = default;
-  Walker(const float* o, const float* d, const Box& box, int32_t contraction, const Grid& grid, float step, float cone)
-      : grid_(grid), step_(step), cone_(cone), contraction_(contraction) {
-    for (int k = 0; k < 3; ++k) {
-      origin_[k] = (o[k] - box.low[k]) * box.inverse[k];
-      slope_[k] = d[k] * box.inverse[k];
-      inverse_[k] = 1.f / (std::fabs(slope_[k]) < 1e-12f ? std::copysign(1e-12f, slope_[k]) : slope_[k]);
-    }
+  Walker(const float* origins, const float* directions, int rays, const Box& box, int32_t contraction, const Grid& grid,
+         float step, float cone)
+      : grid_(grid), step_(step), cone_(cone), unbounded_(contraction == kUnbounded) {
+    for (int r = 0; r < rays; ++r)
+      for (int k = 0; k < 3; ++k) {
+        origin_[k][r] = (origins[3 * r + k] - box.low[k]) * box.inverse[k];
+        slope_[k][r] = directions[3 * r + k] * box.inverse[k];
+      }
   }
 
-  // Goes on until the ray ends, or with `once` for one comb, and leaves t at t_end or beyond when it has ended.
-  void walk(Ray& ray, float& t, float& t_end, int32_t limit, bool once) const {
+  // Each t moves on to its next step in a block that is not empty, or to its end. Rays that meet no such block, most
+  // of most scenes', are done with this.
+  void approach(float* t, const float* t_end) const {
+    if (unbounded_) return;
+    const int blocks = grid_.size / kBlockCells;
+    const vf one = splat(1.f), per_side = splat(static_cast<float>(blocks)), side = one / per_side, last = load(t_end);
+    vf now = load(t), origin[3], slope[3], inverse[3];
+    for (int k = 0; k < 3; ++k) {
+      origin[k] = load(origin_[k]), slope[k] = load(slope_[k]);
+      const vf tiny = splat(1e-12f), steep = slope[k] < 0 ? -slope[k] : slope[k];
+      inverse[k] = one / (steep < tiny ? (slope[k] < 0 ? -tiny : tiny) : slope[k]);
+    }
+    for (;;) {
+      const vf middle = now + splat(0.5f) * length(now);
+      vf exit = splat(kFar);
+      vi block{};
+      for (int k = 2; k >= 0; --k) {
+        const vf u = origin[k] + middle * slope[k], face = floor_of(u * per_side) + (slope[k] > 0 ? one : vf{});
+        const vf reached = (face * side - origin[k]) * inverse[k];
+        exit = reached < exit ? reached : exit;
+        block = block * blocks + index_along(u, blocks);
+      }
+      alignas(64) int32_t index[W], empty[W];
+      std::memcpy(index, &block, sizeof(block));
+      for (int r = 0; r < W; ++r) empty[r] = -!grid_.coarse[index[r]];
+      vi going;
+      std::memcpy(&going, empty, sizeof(going));
+      going &= (now < last) & (now + length(now) > now);
+      if (none(going)) break;
+      now = going ? leave(now, middle, exit, last) : now;
+    }
+    store(t, now);
+  }
+
+  // Looks at the next steps of ray r; t is at its end, or beyond, when there are no more.
+  void look(int r, Ray& ray, float& t, float& t_end, int32_t limit) const {
+    if (!(t < t_end)) return;
+    // A step that rounding swallows would never end: such a ray has left any sensible scene.
+    if (!(t + length(t) > t)) {
+      t = kFar;
+      return;
+    }
     Comb comb;
-    while (t < t_end) {
-      // A step that rounding swallows would never end: such a ray has left any sensible scene.
-      if (!(t + length(t) > t)) {
-        t = kFar;
+    const int steps = lay(comb, t, t_end);
+    t = comb.start[steps];
+    for (uint32_t occupied = find(r, comb, steps); occupied; occupied &= occupied - 1) {
+      const int k = __builtin_ctz(occupied);
+      if (ray.blocked >= 1) {
+        t = t_end;
         return;
       }
-      if (!once && contraction_ != kUnbounded && block_is_empty(t)) {
-        t = leave_block(t, t_end);
-        continue;
+      if (grid_.shares) ray.blocked += grid_.shares[comb.cell[k]];
+      ray.start.push_back(comb.start[k]), ray.end.push_back(comb.start[k + 1]);
+      if (static_cast<int32_t>(ray.start.size()) == limit) {
+        t = t_end = comb.start[k + 1];
+        return;
       }
-      const int steps = lay(comb, t, t_end);
-      for (uint32_t occupied = look(comb, steps); occupied; occupied &= occupied - 1) {
-        const int k = __builtin_ctz(occupied);
-        if (ray.blocked >= 1) {
-          t = t_end;
-          return;
-        }
-        if (grid_.shares) ray.blocked += grid_.shares[comb.cell[k]];
-        ray.start.push_back(comb.start[k]), ray.end.push_back(comb.start[k + 1]);
-        if (static_cast<int32_t>(ray.start.size()) == limit) {
-          t = t_end = comb.start[k + 1];
-          return;
-        }
-      }
-      t = comb.start[steps];
-      if (once) return;
     }
   }
 
@@ -93,6 +122,32 @@ private:
   };
 
   float length(float t) const { return std::max(step_, t * cone_); }
+  vf length(vf t) const {
+    const vf shortest = splat(step_), grown = t * splat(cone_);
+    return grown > shortest ? grown : shortest;
+  }
+
+  // Where u lies among `count` cells from 0 to 1; outside, and NaN, the one at the border.
+  static vi index_along(vf u, int count) {
+    const vf zero{}, one = splat(1.f), inside = u > zero ? (u < one ? u : one) : zero;
+    const vi last = vi{} + (count - 1), c = to_int(inside * splat(static_cast<float>(count)));
+    return c < last ? c : last;
+  }
+
+  // First steps whose middles are beyond `exit`; whole steps, so that samples stay on one comb.
+  vf leave(vf t, vf middle, vf exit, vf last) const {
+    if (cone_ <= 0) {
+      const vf one = splat(1.f), steps = -floor_of((middle - exit) / splat(step_));
+      return t + splat(step_) * (steps > one ? steps : one);
+    }
+    for (vi inside = vi{} - 1; !none(inside);) {
+      const vf next = t + length(t);
+      inside &= next > t;
+      t = inside ? next : t;
+      inside &= (t + splat(0.5f) * length(t) < exit) & (t < last);
+    }
+    return t;
+  }
 
   // Lays the steps that begin before t_end, W at most, and returns how many.
   int lay(Comb& comb, float t, float t_end) const {
@@ -107,17 +162,13 @@ private:
   }
 
   // A bit for each of the first steps whose middle lies in an occupied cell.
-  uint32_t look(Comb& comb, int steps) const {
+  uint32_t find(int r, Comb& comb, int steps) const {
     vf u[3];
     const vf middle = splat(0.5f) * (load(comb.start) + load(comb.start + 1));
-    for (int k = 0; k < 3; ++k) u[k] = splat(origin_[k]) + middle * splat(slope_[k]);
-    if (contraction_ == kUnbounded) contract(u);
+    for (int k = 0; k < 3; ++k) u[k] = splat(origin_[k][r]) + middle * splat(slope_[k][r]);
+    if (unbounded_) contract(u);
     vi cell{};
-    for (int k = 2; k >= 0; --k) {
-      const vf zero{}, one = splat(1.f), inside = u[k] > zero ? (u[k] < one ? u[k] : one) : zero;
-      const vi last = vi{} + (grid_.size - 1), c = to_int(inside * splat(static_cast<float>(grid_.size)));
-      cell = cell * grid_.size + (c < last ? c : last);
-    }
+    for (int k = 2; k >= 0; --k) cell = cell * grid_.size + index_along(u[k], grid_.size);
     std::memcpy(comb.cell, &cell, sizeof(cell));
     uint32_t occupied = 0;
     for (int k = 0; k < steps; ++k)
@@ -125,95 +176,10 @@ private:
     return occupied;
   }
 
-  void place(float t, float* u) const {
-    const float middle = t + 0.5f * length(t);
-    for (int k = 0; k < 3; ++k) u[k] = origin_[k] + middle * slope_[k];
-  }
-
-  bool block_is_empty(float t) const {
-    float u[3];
-    place(t, u);
-    const int blocks = grid_.size / kBlockCells;
-    int64_t block = 0;
-    for (int k = 2; k >= 0; --k) {
-      const int c = static_cast<int>(std::min(std::max(0.f, u[k]), 1.f) * static_cast<float>(blocks));
-      block = block * blocks + std::min(c, blocks - 1);
-    }
-    return !grid_.coarse[block];
-  }
-
-  // First step whose midpoint is beyond the empty block; whole steps, so that samples stay on one comb.
-  float leave_block(float t, float t_end) const {
-    const float per_side = static_cast<float>(grid_.size / kBlockCells), side = 1 / per_side;
-    float u[3], exit = kFar;
-    place(t, u);
-    for (int k = 0; k < 3; ++k) {
-      const float face = (std::floor(u[k] * per_side) + (slope_[k] > 0 ? 1.f : 0.f)) * side;
-      exit = std::min(exit, (face - origin_[k]) * inverse_[k]);
-    }
-    if (cone_ <= 0) return t + step_ * std::max(1.f, std::ceil((exit - (t + 0.5f * step_)) / step_));
-    float before;
-    do {
-      before = t;
-      t += length(t);
-    } while (t + 0.5f * length(t) < exit && t < t_end && t > before);
-    return t;
-  }
-
   Grid grid_;
   float step_, cone_;
-  int32_t contraction_;
-  float origin_[3], slope_[3], inverse_[3];
-};
-
-// W rays at a time up to the next block that is not empty, as `Walker` would go one by one.
-class Approach {
-public:
-  Approach(const float* origins, const float* directions, int64_t rays, const Box& box) {
-    alignas(64) float origin[3][W] = {}, slope[3][W] = {};
-    for (int64_t r = 0; r < rays; ++r)
-      for (int k = 0; k < 3; ++k) {
-        origin[k][r] = (origins[3 * r + k] - box.low[k]) * box.inverse[k];
-        slope[k][r] = directions[3 * r + k] * box.inverse[k];
-      }
-    for (int k = 0; k < 3; ++k) {
-      origin_[k] = load(origin[k]), slope_[k] = load(slope[k]);
-      const vf tiny = splat(1e-12f), steep = slope_[k] < 0 ? -slope_[k] : slope_[k];
-      inverse_[k] = splat(1.f) / (steep < tiny ? (slope_[k] < 0 ? -tiny : tiny) : slope_[k]);
-    }
-  }
-
-  vf walk(vf t, vf t_end, const Grid& grid, float step) const {
-    const int blocks = grid.size / kBlockCells;
-    const vf one = splat(1.f), per_side = splat(static_cast<float>(blocks)), side = one / per_side;
-    for (;;) {
-      const vf middle = t + splat(0.5f * step);
-      vf u[3], exit = splat(kFar);
-      vi block{};
-      for (int k = 2; k >= 0; --k) {
-        u[k] = origin_[k] + middle * slope_[k];
-        const vf zero{}, inside = u[k] > zero ? (u[k] < one ? u[k] : one) : zero;
-        const vi last = vi{} + (blocks - 1), c = to_int(inside * per_side);
-        block = block * blocks + (c < last ? c : last);
-        const vf face = (floor_of(u[k] * per_side) + (slope_[k] > zero ? one : zero)) * side;
-        const vf reached = (face - origin_[k]) * inverse_[k];
-        exit = reached < exit ? reached : exit;
-      }
-      alignas(64) int32_t index[W], empty[W];
-      std::memcpy(index, &block, sizeof(block));
-      for (int r = 0; r < W; ++r) empty[r] = -!grid.coarse[index[r]];
-      vi going;
-      std::memcpy(&going, empty, sizeof(going));
-      going &= (t < t_end) & (t + splat(step) > t);
-      if (none(going)) return t;
-      const vf steps = -floor_of((middle - exit) / splat(step));
-      const vf beyond = t + splat(step) * (steps > one ? steps : one);
-      t = going ? beyond : t;
-    }
-  }
-
-private:
-  vf origin_[3], slope_[3], inverse_[3];
+  bool unbounded_;
+  alignas(64) float origin_[3][W] = {}, slope_[3][W] = {};
 };
 
 } // namespace
@@ -223,32 +189,27 @@ void march(const float* origins, const float* directions, int64_t R, const Box* 
            int32_t limit, float* t, const float* t_end, float* start, float* end, int32_t* count, int32_t threads) {
   const Grid grid{bits, coarse, shares, G};
   parallel_chunks(R, kRaysPerTask, threads, [&](int64_t first, int64_t last, int) {
-    static thread_local std::vector<Ray> rays(W);
-    const bool together = contraction != kUnbounded && cone <= 0;
+    static thread_local std::vector<Ray> found(W);
     int64_t at = first * limit; // a task's samples lie in a row: a page for each ray would cost more than marching
     for (int64_t r = first; r < last; r += W) {
-      const int lanes = static_cast<int>(std::min<int64_t>(W, last - r));
-      alignas(64) float begins[W] = {}, ends[W] = {};
-      std::copy(t + r, t + r + lanes, begins), std::copy(t_end + r, t_end + r + lanes, ends);
-      const Approach approach(origins + 3 * r, directions + 3 * r, lanes, *box);
-      Walker walkers[W];
-      for (int k = 0; k < lanes; ++k) {
-        rays[k].clear();
-        walkers[k] = Walker(origins + 3 * (r + k), directions + 3 * (r + k), *box, contraction, grid, step, cone);
-      }
+      const int rays = static_cast<int>(std::min<int64_t>(W, last - r));
+      alignas(64) float now[W] = {}, ends[W] = {};
+      std::copy(t + r, t + r + rays, now), std::copy(t_end + r, t_end + r + rays, ends);
+      const Walker walker(origins + 3 * r, directions + 3 * r, rays, *box, contraction, grid, step, cone);
+      for (int k = 0; k < rays; ++k) found[k].clear();
       for (bool going = limit > 0; going;) {
-        if (together) store(begins, approach.walk(load(begins), load(ends), grid, step));
+        walker.approach(now, ends);
         going = false;
-        for (int k = 0; k < lanes; ++k) {
-          walkers[k].walk(rays[k], begins[k], ends[k], limit, together);
-          going |= begins[k] < ends[k];
+        for (int k = 0; k < rays; ++k) {
+          walker.look(k, found[k], now[k], ends[k], limit);
+          going |= now[k] < ends[k];
         }
       }
-      std::copy(begins, begins + lanes, t + r);
-      for (int k = 0; k < lanes; ++k) {
-        std::copy(rays[k].start.begin(), rays[k].start.end(), start + at);
-        std::copy(rays[k].end.begin(), rays[k].end.end(), end + at);
-        count[r + k] = static_cast<int32_t>(rays[k].start.size()), at += count[r + k];
+      std::copy(now, now + rays, t + r);
+      for (int k = 0; k < rays; ++k) {
+        std::copy(found[k].start.begin(), found[k].start.end(), start + at);
+        std::copy(found[k].end.begin(), found[k].end.end(), end + at);
+        count[r + k] = static_cast<int32_t>(found[k].start.size()), at += count[r + k];
       }
     }
   });
