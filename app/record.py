@@ -30,19 +30,25 @@ class Record:
             "seconds": dict((before or {}).get("seconds", {})),
             "metrics": {},
         }
+        self._began: dict[str, float] = {}  # phases that go on
 
     @contextmanager
     def phase(self, name: str) -> Iterator[None]:
         """Add the time that the block takes to `seconds`."""
-        start = time.perf_counter()
+        self._began[name] = time.perf_counter()
         try:
             yield
         finally:
-            seconds = self.values["seconds"]
-            seconds[name] = round(seconds.get(name, 0.0) + time.perf_counter() - start, 3)
+            self.values["seconds"][name] = self._seconds()[name]
+            del self._began[name]
+
+    def _seconds(self) -> dict[str, float]:
+        """Of every phase, those that go on up to now: a run that is stopped has spent them too."""
+        now, seconds = time.perf_counter(), self.values["seconds"]
+        return seconds | {name: round(seconds.get(name, 0.0) + now - began, 3) for name, began in self._began.items()}
 
     def document(self, **more: Any) -> dict[str, Any]:
         """The record as it goes to run.json, with further values put in for good."""
         self.values.update(more)
         self.values["peak_memory_bytes"] = peak_memory()
-        return finite(self.values)
+        return finite({**self.values, "seconds": self._seconds()})

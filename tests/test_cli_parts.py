@@ -6,6 +6,7 @@ import io
 import math
 from collections.abc import Generator
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -22,6 +23,7 @@ from app.console import Console, clock, finite, quantity
 from app.doctor import PROBLEM, _guarded
 from app.evaluation import spread_index
 from app.meshing import _unwarped
+from app.record import Record
 from app.source import split_source
 from data.procedural import make_capture
 from fields.cameras import Cameras, look_at
@@ -30,6 +32,17 @@ from fields.field import Field
 from fields.mesh import Mesh
 from fields.progress import Progress
 from fields.space import Space
+
+
+def test_a_record_written_within_a_phase_counts_its_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 0.0
+    monkeypatch.setattr("app.record.time", SimpleNamespace(perf_counter=lambda: now))
+    record = Record("fit", {}, "cpu", {"seconds": {"load": 1.0, "fit": 5.0}})
+    with record.phase("fit"):
+        now = 3.0
+        assert record.document()["seconds"] == {"load": 1.0, "fit": 8.0}
+        now = 4.0
+    assert record.document()["seconds"] == {"load": 1.0, "fit": 9.0}
 
 
 @pytest.mark.parametrize(("text", "seconds"), [("60s", 60), ("5m", 300), ("1.5h", 5400), ("7", 7), (" 2s ", 2)])
