@@ -57,6 +57,16 @@ def test_table_has_a_row_for_each_pair_and_goes_on_where_it_was(tmp_path: Path) 
     refused(bench(tmp_path, "--pairs", "hash:mlp", "--seed", 4), 2, "E-USAGE-RESUME", "--seed")
 
 
+def test_students_are_finished_on_photos_where_that_is_wanted(tmp_path: Path) -> None:
+    found = bench(tmp_path, "--pairs", "hash:vm", "--finetune", "3steps")
+    assert found.code == 0, found.err
+    (row,) = found.json["rows"]
+    assert row["finetune_steps"] == 3 and row["steps"] == 16
+    refused(bench(tmp_path, "--pairs", "hash:vm"), 2, "E-USAGE-RESUME", "--finetune")
+    refused(bench(tmp_path / "no", "--study", "--finetune", "3steps"), 2, "E-USAGE-FINETUNE", "--study")
+    assert not (tmp_path / "no").exists()
+
+
 @pytest.mark.slow
 def test_table_on_a_mesh_measures_distances(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(app.bench.matrix, "_RESOLUTION", 24)

@@ -47,6 +47,7 @@ class MatrixSettings:
     scratch: Limit = (60.0, None)
     seed: int = 0
     device: str = "cpu"
+    finetune: Limit | None = None
 
 
 def all_pairs() -> tuple[tuple[str, str], ...]:
@@ -121,8 +122,10 @@ def check_settings(settings: MatrixSettings, out: Path) -> None:
     before = read_json(file) if file.is_file() else None
     if before is None:
         write_json(file, now)
-    elif before != now:
-        name = next(key for key in now if before.get(key) != now[key])
+        return
+    changed = [key for key in now if before.get(key) != now[key]]
+    if changed:
+        name = changed[0]
         raise UserError(
             "E-USAGE-RESUME",
             f"--{name} differs from the one this folder was begun with",
@@ -155,12 +158,13 @@ class _Matrix:
         wanted = ConvertSettings(
             student, preset=chosen.preset, seconds=chosen.time[0], steps=chosen.time[1], seed=chosen.seed
         )
+        company = self._company()
+        if chosen.finetune is not None:
+            seconds, steps = chosen.finetune
+            wanted = replace(wanted, finetune_seconds=seconds, finetune_steps=steps)
         out = self.out / "students" / f"{kind}-{teacher}-{student}.safetensors"
         resume = is_run(state_folder(out))
-        cameras = None if self.source.capture is None else self.source.capture.train.cameras
-        document, _ = yield from convert(
-            taught_by, wanted, out, resume=resume, force=not resume, company=Company(cameras=cameras)
-        )
+        document, _ = yield from convert(taught_by, wanted, out, resume=resume, force=not resume, company=company)
         learning = sum(s for name, s in document["seconds"].items() if name not in ("compare", "distance"))
         figures = {
             "teacher": (yield from self._score(taught_by.field, f"{kind}-{teacher}-teacher")),
@@ -168,6 +172,12 @@ class _Matrix:
             "scratch": (yield from self._score(scratch.field, f"{kind}-{student}-scratch")),
         }
         return self._row(kind, teacher, student, document, learning, figures)
+
+    def _company(self) -> Company:
+        capture = self.source.capture
+        if capture is None:
+            return Company()
+        return Company(capture if self.settings.finetune else None, capture.train.cameras)
 
     def fitted(self, kind: Kind, backend: str, limit: Limit) -> Generator[Progress, None, OpenField]:
         """A fit of the scene, made once for each backend, kind and budget."""
@@ -224,6 +234,7 @@ class _Matrix:
             **{f"{role}_{measure}": value for role, value in figures.items()},
             "vs_teacher_psnr": document["vs_teacher"]["psnr"],
             "steps": document["steps"]["distil"],
+            "finetune_steps": document["steps"]["finetune"],
             "start": document["start"],
             **verdict(measure, **figures),
         }

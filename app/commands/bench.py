@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -49,6 +50,9 @@ def bench(
     scratch: Annotated[
         str | None, typer.Option(metavar="TIME", help="Of each student's fit from scratch, the reference; as --time.")
     ] = None,
+    finetune: Annotated[
+        str | None, typer.Option(metavar="TIME", help="Then fit each student to the photos for as long; as --time.")
+    ] = None,
     study: Annotated[
         bool, typer.Option("--study", help="Instead: what each part of the method brings, and how much sooner.")
     ] = False,
@@ -73,7 +77,8 @@ def bench(
         )
     if out is not None and subject == "convert":
         limits = (time, teacher or time, scratch or time)
-        _convert_table(console, out, study, _matrix_settings(pairs, kinds, scene, size, preset, limits, seed, device))
+        settings = _matrix_settings(pairs, kinds, scene, size, preset, limits, seed, device)
+        _convert_table(console, out, study, _finetuned(settings, finetune, study))
         return
     from ..bench.timing import measure_all
     from ..hardware import calibration, hardware, versions
@@ -129,6 +134,27 @@ def _matrix_settings(
         seed,
         pick_device(device),
     )
+
+
+def _finetuned(settings: MatrixSettings, finetune: str | None, study: bool) -> MatrixSettings:
+    """The settings with a finish on photos, where one is wanted.
+
+    Raises:
+        UserError: `E-USAGE-FINETUNE` where there is nothing to finish on, `E-USAGE-TIME`.
+    """
+    from ..source import names_mesh
+
+    if finetune is None:
+        return settings
+    if study or names_mesh(settings.scene):
+        raise UserError(
+            "E-USAGE-FINETUNE",
+            "--finetune needs photos, and a table",
+            got="--study" if study else settings.scene,
+            expected="--scene CAPTURE without --study",
+            fix="leave --finetune out, or choose a capture",
+        )
+    return replace(settings, finetune=parsing.budget(finetune, "--finetune"))
 
 
 def _convert_table(console: Console, out: str, study: bool, settings: MatrixSettings) -> None:
