@@ -68,6 +68,7 @@ class HashGrid:
 
     @property
     def key(self) -> tuple[int, int, int, float, float]:
+        """What operators are told of the grid."""
         return self.levels, self.features, self.log2_entries, self.coarsest, self.finest
 
 
@@ -122,6 +123,7 @@ def _grid(*key: Any) -> HashGrid:
 
 @lru_cache(maxsize=64)
 def level_records(device: torch.device, *key: Any) -> Tensor:
+    """`HashGrid.table` of a grid with this `key`, as bytes on the device."""
     return torch.from_numpy(_grid(*key).table.view(np.uint8).copy()).to(device)
 
 

@@ -20,7 +20,10 @@ def hash_network(
 ) -> Tensor:
     """`mlp(hash_grid(u, table, grid, sink), weights, widths)`: output [N, widths[-1]] at positions u [N, 3].
 
-    Without gradients, features go from the grid to the network inside a core's cache: a third of the memory traffic.
+    Without gradients, features go from the grid to the network inside a core's cache and are never written to memory.
+
+    Raises:
+        TypeError, ValueError: naming the argument.
     """
     widths = tuple(int(width) for width in widths)
     if len(widths) < 2 or min(widths) < 1 or widths[0] != grid.width:

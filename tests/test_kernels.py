@@ -32,7 +32,7 @@ from kernel_parity import (
 from torch import Tensor
 
 import cuda_ext
-from cuda_ext import Adam, HashGrid, MarchSpace, ParameterGroup, engine, using
+from cuda_ext import Adam, HashGrid, MarchSpace, ParameterGroup, engine
 from cuda_ext.composite import composite_reference
 from cuda_ext.harmonics import spherical_harmonics_reference
 from cuda_ext.hash_grid import hash_grid_reference
@@ -128,25 +128,6 @@ class TestHashGrid:
     def test_any_number_of_points_agrees(self, count: int) -> None:
         table = numbers(CPU, TINY.entries, 2)
         agree(lambda u: cuda_ext.hash_grid(u, table, TINY), positions(CPU, count))
-
-    @needs_native
-    @pytest.mark.parametrize("engines", [[], ["half"]])
-    @pytest.mark.parametrize("grid", [TINY, HashGrid(5, 1, 6, 3.0, 30.0), HashGrid(2, 8, 14, 3.0, 30.0)])
-    @pytest.mark.parametrize("count", [0, 1, 129, 1025, 50_000])
-    def test_grid_and_network_in_one_pass_equal_one_after_the_other(
-        self, count: int, grid: HashGrid, engines: list[str]
-    ) -> None:
-        u, table, widths = positions(CPU, count), numbers(CPU, grid.entries, grid.features), (grid.width, 33, 3)
-        weights = numbers(CPU, cuda_ext.weight_count(widths)) * 0.3
-        with using(*engines):
-            fused = cuda_ext.hash_network(u, table, grid, weights, widths)
-            leaf = weights.clone().requires_grad_()
-            apart = cuda_ext.hash_network(u, table, grid, leaf, widths)
-        assert apart.requires_grad and not fused.requires_grad
-        assert torch.equal(fused, apart)
-        if not engines:
-            expected = mlp_reference(hash_grid_reference(u, table, grid), weights, widths)
-            torch.testing.assert_close(fused, expected, atol=1e-4, rtol=1e-4)
 
     def test_strided_inputs_are_read_right(self) -> None:
         u = positions(CPU, 90).T.contiguous().T
