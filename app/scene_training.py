@@ -14,7 +14,7 @@ from diffusers.models.modeling_utils import ModelMixin
 
 from fields.budget import Budget
 from fields.errors import UserError
-from fields.progress import Progress
+from fields.progress import Progress, finished
 from fields.run_folder import RunFolder
 from scenegen.block_set import load_blocks
 from scenegen.build import new_denoiser, new_vae
@@ -25,7 +25,7 @@ from scenegen.model_folder import load_model, read_notes, save_models
 from scenegen.models import ConvDenoiser, TriplaneVAE
 from scenegen.pictures import block_picture, plan_picture, save_sheet
 from scenegen.presets import FitPreset, Preset, preset_named
-from scenegen.sampling import SamplingOptions, decode_latents, finished, sample_latents
+from scenegen.sampling import SamplingOptions, decode_latents, sample_latents
 from scenegen.store import BlockStore
 from scenegen.train_diffusion import DiffusionOptions, train_diffusion
 from scenegen.train_vae import VaeOptions, train_vae

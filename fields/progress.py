@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Generator
 from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
@@ -43,3 +47,12 @@ class Clock:
         self._last = now
         remaining = (now - self._phase_start) / step * (total - step)
         return Progress(step, total, phase, now - self._start, remaining)
+
+
+def finished(steps: Generator[Any, None, Result]) -> Result:
+    """Run a generator to its end; its return value."""
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            return end.value

@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -15,8 +15,6 @@ from fields.progress import Clock, Progress
 
 from .models import ConvDenoiser, TriplaneVAE
 from .schedulers import TRAIN_STEPS, sampler
-
-Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
@@ -124,12 +122,3 @@ def decode_latents(vae: TriplaneVAE, latents: Tensor, batch: int = 16) -> Tensor
     """Planes [B, 3, C, R, R] of latents, on the CPU."""
     device = next(vae.parameters()).device
     return torch.cat([vae.decode(part.to(device)).cpu() for part in latents.split(batch)])
-
-
-def finished(steps: Generator[Progress, None, Result]) -> Result:
-    """Run a generator to its end; its return value."""
-    while True:
-        try:
-            next(steps)
-        except StopIteration as end:
-            return end.value

@@ -13,7 +13,7 @@ from world_surfaces import FormulaBlocks, RoomPlan, ball, ground, union
 
 from fields.mesh_files import save_mesh
 from fields.mesh_types import Mesh
-from scenegen.sampling import finished
+from fields.progress import finished
 from scenegen.world.export import mesh_scene
 
 # NODE_PATH is where node looks for packages that lie elsewhere.

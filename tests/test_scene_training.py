@@ -16,12 +16,13 @@ from torch import Tensor
 from fields.budget import Budget
 from fields.checkpoint import load_tensors, save_tensors
 from fields.errors import UserError
+from fields.progress import finished
 from scenegen.augment import SYMMETRIES
 from scenegen.average import Average
 from scenegen.fit_loss import side_error
 from scenegen.latents import LatentSet, encode_blocks
 from scenegen.models import ConvDenoiser, TriplaneVAE
-from scenegen.sampling import SamplingOptions, decode_latents, finished, sample_latents
+from scenegen.sampling import SamplingOptions, decode_latents, sample_latents
 from scenegen.schedulers import PREDICTIONS, SAMPLERS, noise_schedule, target_of
 from scenegen.train_diffusion import DiffusionOptions, train_diffusion
 from scenegen.train_vae import VaeOptions, train_vae

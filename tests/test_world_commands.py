@@ -24,9 +24,9 @@ from data.class_map import ClassMap, save_png
 from data.images import decode, read_header
 from data.palette import BY_NAME
 from fields.errors import UserError
+from fields.progress import finished
 from scenegen import shipped
 from scenegen.model_folder import MANIFEST
-from scenegen.sampling import finished
 from scenegen.shipped import find_model, shipped_models
 from scenegen.world.composed import parse_toward
 from scenegen.world.extrapolate import GrowOptions

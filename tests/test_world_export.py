@@ -18,8 +18,8 @@ from data.palette import class_named
 from fields.errors import UserError
 from fields.glb import linear_from_srgb
 from fields.mesh_types import Mesh
+from fields.progress import finished
 from scenegen.decoder import TriplaneDecoder
-from scenegen.sampling import finished
 from scenegen.world.export import MeshedScene, mesh_scene, painted_chunks, surface_of, welded_mesh
 from scenegen.world.neighbours import Index
 from scenegen.world.pictures import Canvas, perspective_view, plan_view, preview, save_preview, scene_bounds

@@ -11,7 +11,8 @@ from torch import Tensor, nn
 from world_scenes import CLASSES, QUICK, SHAPE, tiny_denoiser
 
 from fields.errors import UserError
-from scenegen.sampling import SamplingOptions, finished, sample_latents
+from fields.progress import finished
+from scenegen.sampling import SamplingOptions, sample_latents
 from scenegen.schedulers import noise_schedule
 from scenegen.world.alternatives import independent, synchronised
 from scenegen.world.extrapolate import (

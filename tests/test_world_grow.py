@@ -17,11 +17,10 @@ from torch import Tensor
 from world_scenes import CLASSES, QUICK, difference, ground, latents, new_scene, plan_of, tiny_denoiser, tiny_model
 
 from fields.errors import UserError
-from fields.progress import Progress
+from fields.progress import Progress, finished
 from scenegen import executors
 from scenegen.executors import Workers
 from scenegen.model_folder import save_models
-from scenegen.sampling import finished
 from scenegen.world import labour as labour_module
 from scenegen.world.grow import extend, generate, redo
 from scenegen.world.labour import Labour, held_networks, scene_head

@@ -19,7 +19,7 @@ from kills import half_written, hold_while_writing
 from torch import Tensor
 from world_scenes import difference, ground, latents, new_scene, plan_of, tiny_model
 
-from scenegen.sampling import finished
+from fields.progress import finished
 from scenegen.world.grow import generate
 from scenegen.world.labour import Labour
 from scenegen.world.neighbours import Index

@@ -10,7 +10,7 @@ import pytest
 import torch
 from world_surfaces import FormulaBlocks, RoomPlan, ball, ground, union
 
-from scenegen.sampling import finished
+from fields.progress import finished
 from scenegen.world.seam_picture import gap_map, gap_picture
 from scenegen.world.seams import compare, crossings, overlap_of, overlapping_pairs, seam_of, seam_report
 

@@ -11,8 +11,8 @@ from world_surfaces import FormulaBlocks, RoomPlan, ball, ground, union
 
 from fields.errors import UserError
 from fields.mesh_types import Mesh
+from fields.progress import finished
 from scenegen.blocks import BlockFrame, block_frame
-from scenegen.sampling import finished
 from scenegen.world.chunks import chunk_mesh, chunks_of, weld_chunks
 from scenegen.world.materials import Painter
 from scenegen.world.mesh_figures import mesh_figures

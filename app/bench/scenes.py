@@ -6,7 +6,7 @@ import shutil
 import tempfile
 from pathlib import Path
 
-from scenegen.sampling import finished
+from fields.progress import finished
 from scenegen.shipped import find_model
 from scenegen.world.history import SceneHead
 from scenegen.world.plan import Plan
