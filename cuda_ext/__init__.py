@@ -10,6 +10,7 @@ from .hash_grid import HashGrid, hash_grid
 from .hash_network import hash_network
 from .march import MarchSpace, march
 from .mlp import mlp, weight_count
+from .muon import Muon
 from .planes import line_lookup, triplane_lookup
 from .sparse import SparseIndex, sparse_lookup
 
@@ -17,6 +18,7 @@ __all__ = [
     "Adam",
     "HashGrid",
     "MarchSpace",
+    "Muon",
     "ParameterGroup",
     "SparseIndex",
     "composite",

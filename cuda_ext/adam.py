@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from .engine import launch, native_for
+
+_MOMENTS = "first", "second"
 
 
 @dataclass
@@ -35,10 +37,18 @@ class Adam:
         self.groups = list(groups)
         self.betas, self.epsilon, self.steps = betas, epsilon, 0
         self._state = {
-            id(p): (torch.zeros_like(p), torch.zeros_like(p), torch.zeros_like(p))
+            id(p): [torch.zeros_like(p) for _ in range(1 + self.moment_count(group))]
             for group in self.groups
             for p in group.parameters
         }
+
+    def moment_count(self, group: ParameterGroup) -> int:
+        """How many moments the parameters of a group have."""
+        return len(_MOMENTS)
+
+    def buffers(self, parameter: Tensor) -> list[Tensor]:
+        """Gradient and moments of `parameter`."""
+        return self._state[id(parameter)]
 
     def gradient(self, parameter: Tensor) -> Tensor:
         """The buffer in which the gradient of `parameter` is summed."""
@@ -64,15 +74,17 @@ class Adam:
     def step(self, scale: float = 1.0) -> None:
         """One update at `scale` times every group's rate; call `collect` first."""
         self.steps += 1
-        beta1, beta2 = self.betas
-        correction = math.sqrt(1 - beta2**self.steps) / (1 - beta1**self.steps)
         for group in self.groups:
-            rate = group.rate * scale * correction
-            for p in group.parameters:
-                self._update(p, rate, group)
+            self._update_group(group, scale)
+
+    def _update_group(self, group: ParameterGroup, scale: float) -> None:
+        beta1, beta2 = self.betas
+        rate = group.rate * scale * math.sqrt(1 - beta2**self.steps) / (1 - beta1**self.steps)
+        for p in group.parameters:
+            self._update(p, rate, group)
 
     def _update(self, p: Tensor, rate: float, group: ParameterGroup) -> None:
-        gradient, first, second = self._state[id(p)]
+        gradient, first, second = self.buffers(p)
         if native_for(p.device) and p.is_contiguous():
             launch(
                 "adam",
@@ -108,12 +120,15 @@ class Adam:
         """Moments by position, for a resumable checkpoint."""
         found = {"steps": torch.tensor([self.steps])}
         for k, p in enumerate(p for group in self.groups for p in group.parameters):
-            found[f"first.{k}"], found[f"second.{k}"] = self._state[id(p)][1:]
+            found |= {f"{name}.{k}": moment for name, moment in self._moments(p)}
         return found
 
     def load_state(self, state: dict[str, Tensor]) -> None:
         """Continue from `state()`."""
         self.steps = int(state["steps"][0])
         for k, p in enumerate(p for group in self.groups for p in group.parameters):
-            self._state[id(p)][1].copy_(state[f"first.{k}"])
-            self._state[id(p)][2].copy_(state[f"second.{k}"])
+            for name, moment in self._moments(p):
+                moment.copy_(state[f"{name}.{k}"])
+
+    def _moments(self, p: Tensor) -> Iterator[tuple[str, Tensor]]:
+        return zip(_MOMENTS, self.buffers(p)[1:], strict=False)

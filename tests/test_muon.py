@@ -1,0 +1,82 @@
+"""Muon beside PyTorch's own, beside Adam, and gone on from its state."""
+
+import pytest
+import torch
+
+from cuda_ext import Adam, Muon, ParameterGroup
+from cuda_ext.muon import orthogonalised
+
+SHAPES = [(24, 24), (16, 90), (90, 16)]
+
+
+def _parameters(seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    shapes = [(12, 30), (12, 30), (20, 3, 3, 3), (7,), (40, 8)]
+    return [torch.randn(shape, generator=generator) for shape in shapes]
+
+
+def _gradients(step):
+    return _parameters(100 + step)
+
+
+def _muon(parameters):
+    weights = [p for p in parameters if p.dim() > 1]
+    others = [p for p in parameters if p.dim() == 1]
+    return Muon([ParameterGroup(others, 0.01)], ParameterGroup(weights, 0.02))
+
+
+def _run(optimiser, parameters, steps, first=0):
+    for step in range(first, first + steps):
+        for p, gradient in zip(parameters, _gradients(step), strict=True):
+            optimiser.gradient(p).add_(gradient)
+        optimiser.step(0.5)
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_singular_values_become_about_one_and_directions_stay(shape):
+    matrices = torch.randn(3, *shape, generator=torch.Generator().manual_seed(1))
+    left, _, right = torch.linalg.svd(matrices, full_matrices=False)
+    found = left.mT @ orthogonalised(matrices) @ right.mT
+    values = found.diagonal(dim1=1, dim2=2)
+    assert values.min() > 0.6 and values.max() < 1.3
+    torch.testing.assert_close(found, torch.diag_embed(values), atol=1e-4, rtol=0)
+
+
+def test_what_a_matrix_lacks_stays_zero():
+    matrix = torch.outer(torch.arange(1.0, 7.0), torch.ones(5))[None]
+    assert torch.linalg.svdvals(orthogonalised(matrix))[0, 1:].max() < 1e-4
+    assert not orthogonalised(torch.zeros(1, 4, 6)).any()
+
+
+def test_steps_are_those_of_pytorch():
+    """Which computes in bfloat16."""
+    ours, theirs = _parameters(), [torch.nn.Parameter(p.flatten(1)) for p in _parameters() if p.dim() > 1]
+    before = [p.detach().clone() for p in theirs]
+    reference = torch.optim.Muon(theirs, lr=0.01, weight_decay=0.0, momentum=0.95, adjust_lr_fn="match_rms_adamw")
+    for step in range(3):
+        for p, gradient in zip(theirs, (g for g in _gradients(step) if g.dim() > 1), strict=True):
+            p.grad = gradient.flatten(1)
+        reference.step()
+    _run(_muon(ours), ours, 3)
+    for p, q, start in zip((p for p in ours if p.dim() > 1), theirs, before, strict=True):
+        moved, wanted = p.flatten(1) - start, q.detach() - start
+        assert (moved - wanted).norm() < 0.03 * wanted.norm()
+
+
+def test_other_parameters_take_the_steps_of_adam():
+    ours, theirs = _parameters(), _parameters()
+    _run(_muon(ours), ours, 4)
+    _run(Adam([ParameterGroup(theirs, 0.01)]), theirs, 4)
+    assert torch.equal(ours[3], theirs[3])
+
+
+def test_a_state_is_gone_on_from_to_the_bit():
+    whole, parts = _parameters(), _parameters()
+    _run(_muon(whole), whole, 6)
+    first = _muon(parts)
+    _run(first, parts, 2)
+    second = _muon(parts)
+    second.load_state({name: tensor.clone() for name, tensor in first.state().items()})
+    _run(second, parts, 4, first=2)
+    assert all(torch.equal(p, q) for p, q in zip(whole, parts, strict=True))
+    assert "second.1" not in first.state()
