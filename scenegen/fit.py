@@ -16,24 +16,29 @@ import os
 import time
 from collections.abc import Generator, Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 
 import torch
 from torch import Tensor
 from torch.nn.functional import interpolate
 
+from cuda_ext import Adam, Muon, ParameterGroup
 from fields.errors import UserError
 from fields.folder_lock import FolderLock
-from fields.progress import Clock, Progress
+from fields.progress import Clock, Progress, finished
 
 from .augment import SYMMETRIES
 from .decoder import TriplaneDecoder
+from .executors import results
 from .fit_loss import LossWeights, block_quality, draw, fit_loss, mean_quality
 from .model_files import load_model, save_model
 from .presets import FitPreset
 from .store import Block, BlockStore, StoreHead, begin_store
 
 DECODER = "decoder"
-_PLANE_RATE, _DECODER_RATE = 0.15, 0.01
+_PLANE_RATE, _BIAS_RATE = 0.15, 0.01
+_WEIGHT_RATE = 5e-3  # of the decoder; four times this, and distances lose their sign
+_BETAS, _EPSILON = (0.9, 0.999), 1e-8
 _LAST_RATE = 0.01  # of the first, at the end of the cosine
 _GROWN = 0.2  # of a run: then the planes have their full resolution
 FIT_NAMES = ("points", "sdf", "normals")
@@ -66,11 +71,13 @@ def fit_blocks(
     *,
     resume: bool = False,
     force: bool = False,
+    processes: int = 1,
 ) -> Generator[Progress, None, Fitted]:
     """Fit planes to every block of `samples` into the store `out`, whose decoder lies in `out`/decoder.
 
     A block's planes follow from its samples, the decoder and the settings; they do not depend on its neighbours
-    in a batch. Resuming goes on with the shards that are missing.
+    in a batch. Resuming goes on with the shards that are missing. Several `processes` fit a shard each, on the CPU
+    alone: operations are too small for two threads to share.
 
     Raises:
         UserError: `E-BLOCKS-EMPTY`, `E-BLOCKS-INCOMPLETE`, `E-NAN-FIT`; see `begin_store`.
@@ -84,17 +91,12 @@ def fit_blocks(
     with FolderLock(store.folder):
         decoder = _kept_decoder(store, settings) if resume else None
         decoder = decoder or (yield from _shared_decoder(samples, training, settings, store))
-        clock, begun = Clock(), time.process_time()
         missing = set(store.missing())
-        waiting = [block for block in blocks if block.shard in missing]
-        done = 0
-        for shard in sorted(missing):
-            rows = [block for block in waiting if block.shard == shard]
-            for share, loss in _fit_shard(samples, store, shard, rows, decoder, settings):
-                at = done + round(share * len(rows))
-                yield replace(clock.report(max(1, at), len(waiting), "fit"), loss=loss)
-            done += len(rows)
-        seconds = (time.process_time() - begun) / max(1, len(waiting))
+        tasks = [_Task(shard, [block for block in blocks if block.shard == shard]) for shard in sorted(missing)]
+        if processes > 1 and settings.device == "cpu":
+            seconds = yield from _fit_side_by_side(samples, store, tasks, settings, processes)
+        else:
+            seconds = yield from _fit_in_turn(samples, store, tasks, settings)
     return Fitted(store, decoder, store_quality(store), seconds)
 
 
@@ -183,13 +185,11 @@ def optimise(
     for step in range(steps):
         if step in begins:
             leaf, optimiser = _leaf(planes, begins[step], decoder, learn_decoder)
-        for group in optimiser.param_groups:
-            group["lr"] = group["first"] * _rate(step / steps)
         planes = leaf.permute(0, 1, 4, 2, 3)
         losses = fit_loss(decoder, planes, draw(batch, settings.preset.points, generator), settings.weights)
-        optimiser.zero_grad(set_to_none=True)
         losses.sum().backward()  # a sum, so that a block's steps are the same in any company
-        optimiser.step()
+        optimiser.collect()
+        optimiser.step(_rate(step / steps))
         planes = planes.detach()
         yield Step(step + 1, _finite(float(losses.detach().mean()), step), planes)
 
@@ -212,44 +212,94 @@ def _begins(preset: FitPreset, steps: int) -> dict[int, int]:
     return {round(_GROWN * steps * i / count): level for i, level in enumerate(preset.levels)}
 
 
-def _leaf(
-    planes: Tensor, resolution: int, decoder: TriplaneDecoder, learn_decoder: bool
-) -> tuple[Tensor, torch.optim.Optimizer]:
+def _leaf(planes: Tensor, resolution: int, decoder: TriplaneDecoder, learn_decoder: bool) -> tuple[Tensor, Adam]:
     """Planes at a resolution as parameters [B, 3, R, R, C], channels last as lookups want them, and their optimiser."""
     flat = _resized(planes.flatten(0, 1), resolution).unflatten(0, planes.shape[:2])
     leaf = flat.permute(0, 1, 3, 4, 2).contiguous().requires_grad_()
-    groups = [{"params": [leaf], "first": _PLANE_RATE}]
-    if learn_decoder:
-        groups.append({"params": list(decoder.parameters()), "first": _DECODER_RATE})
-    return leaf, torch.optim.Adam(groups, lr=0.0)
+    groups = [ParameterGroup([leaf], _PLANE_RATE)]
+    if not learn_decoder:
+        return leaf, Adam(groups, _BETAS, _EPSILON)
+    weights: list[Tensor] = [p for p in decoder.parameters() if p.dim() > 1]
+    groups.append(ParameterGroup([p for p in decoder.parameters() if p.dim() == 1], _BIAS_RATE))
+    return leaf, Muon(groups, ParameterGroup(weights, _WEIGHT_RATE), _BETAS, _EPSILON)
 
 
 def _resized(planes: Tensor, resolution: int) -> Tensor:
     return interpolate(planes.detach(), (resolution, resolution), mode="bilinear", align_corners=True)
 
 
+@dataclass(frozen=True)
+class _Task:
+    shard: int
+    blocks: list[Block]
+
+
+@dataclass(frozen=True)
+class _Made:
+    task: _Task
+    tensors: dict[str, Tensor]
+    quality: list[dict[str, float]]
+    seconds: float  # of CPUs
+
+    def keep(self, store: BlockStore) -> None:
+        blocks = [replace(b, quality=q) for b, q in zip(self.task.blocks, self.quality, strict=True)]
+        store.write(self.task.shard, self.tensors, blocks)
+
+
+def _fit_in_turn(
+    samples: BlockStore, store: BlockStore, tasks: list[_Task], settings: FitSettings
+) -> Generator[Progress, None, float]:
+    """Reports come after every step. Returns CPU seconds a block."""
+    clock, total, done, seconds = Clock(), sum(len(task.blocks) for task in tasks), 0, 0.0
+    for task in tasks:
+        steps = _fit_shard(samples, store, settings, task)
+        made = None
+        while made is None:
+            try:
+                share, loss = next(steps)
+                at = done + round(share * len(task.blocks))
+                yield replace(clock.report(max(1, at), total, "fit"), loss=loss)
+            except StopIteration as end:
+                made = end.value
+        made.keep(store)
+        done, seconds = done + len(task.blocks), seconds + made.seconds
+    return seconds / max(1, total)
+
+
+def _fit_side_by_side(
+    samples: BlockStore, store: BlockStore, tasks: list[_Task], settings: FitSettings, processes: int
+) -> Generator[Progress, None, float]:
+    """Reports come after every shard. Returns CPU seconds a block."""
+    clock, total, done, seconds = Clock(), sum(len(task.blocks) for task in tasks), 0, 0.0
+    for made in results(partial(_fit_whole_shard, samples, store, settings), tasks, processes=processes):
+        made.keep(store)
+        done, seconds = done + len(made.task.blocks), seconds + made.seconds
+        yield clock.report(max(1, done), total, "fit")
+    return seconds / max(1, total)
+
+
+def _fit_whole_shard(samples: BlockStore, store: BlockStore, settings: FitSettings, task: _Task) -> _Made:
+    return finished(_fit_shard(samples, store, settings, task))
+
+
 def _fit_shard(
-    samples: BlockStore,
-    store: BlockStore,
-    shard: int,
-    rows: list[Block],
-    decoder: TriplaneDecoder,
-    settings: FitSettings,
-) -> Iterator[tuple[float, float]]:
-    """Fit and write one shard; (share done, loss) after every step."""
-    preset, device = settings.preset, settings.device
-    whole = samples.read(shard)
+    samples: BlockStore, store: BlockStore, settings: FitSettings, task: _Task
+) -> Generator[tuple[float, float], None, _Made]:
+    """One shard's planes; yields the share done and the loss after every step."""
+    preset, device, begun = settings.preset, settings.device, time.process_time()
+    decoder, whole = open_decoder(store, device), samples.read(task.shard)
+    count = len(task.blocks)
     parts, quality = [], []
-    for low in range(0, len(rows), preset.batch):
+    for low in range(0, count, preset.batch):
         batch = _on({name: tensor[low : low + preset.batch] for name, tensor in whole.items()}, device)
         for now in optimise(decoder, batch, settings, preset.steps):
-            yield (low + now.step / preset.steps * len(batch["points"])) / len(rows), now.loss
+            yield (low + now.step / preset.steps * len(batch["points"])) / count, now.loss
         stored = now.planes.half()
         parts.append(stored.cpu())
         quality += block_quality(decoder, stored.float(), batch, store.head.frame)
     empty = torch.zeros(0, *store.head.tensors["planes"], dtype=torch.float16)
     tensors = {"planes": torch.cat([empty, *parts]), "layout": whole["layout"]}
-    store.write(shard, tensors, [replace(b, quality=q) for b, q in zip(rows, quality, strict=True)])
+    return _Made(task, tensors, quality, time.process_time() - begun)
 
 
 def _head(samples: BlockStore, settings: FitSettings) -> StoreHead:

@@ -22,8 +22,10 @@ class LossWeights:
     BlockFusion has 100 : 50 : 5 : 2 for surface, distance, normal and eikonal, at 128 x 128.
     """
 
-    surface: float = 2.0
+    surface: float = 4.0
     distance: float = 1.0
+    near: float = 0.1  # block units: how far from a surface an error counts half
+    side: float = 0.1  # of the inside and outside that distances off the surface mean
     normal: float = 0.003
     eikonal: float = 0.002
     smooth: float = 2e-2
@@ -36,6 +38,11 @@ def distance_error(f: Tensor, sdf: Tensor) -> Tensor:
     return torch.where(far, torch.relu(CLAMP - f * sdf.sign()), (f - sdf).abs())
 
 
+def nearness(sdf: Tensor, width: float) -> Tensor:
+    """Weight of an error in (0, 1]: 1 on the surface, a half `width` away. What is far off shows no surface."""
+    return width / (width + sdf.abs())
+
+
 def side_error(f: Tensor, sdf: Tensor) -> Tensor:
     """Cross-entropy of being inside, with sides as soft as logistic noise of `_SIDE_WIDTH` in the distance."""
     return binary_cross_entropy_with_logits(-f / _SIDE_WIDTH, torch.sigmoid(-sdf / _SIDE_WIDTH), reduction="none")
@@ -45,11 +52,13 @@ def fit_loss(decoder: TriplaneDecoder, planes: Tensor, batch: Mapping[str, Tenso
     """Loss [B] of each block for samples drawn by `draw`."""
     f, gradient = decoder.with_gradient(planes, batch["steep_points"])
     on = batch["normals"].shape[1]
-    error = distance_error(torch.cat([f, decoder(planes, batch["points"])], 1), batch["sdf"])  # [B, P]
-    weight = torch.where(batch["surface"], weights.surface, weights.distance)
+    f = torch.cat([f, decoder(planes, batch["points"])], 1)  # [B, P]
+    error, side = distance_error(f, batch["sdf"]), side_error(f, batch["sdf"])
+    weight = torch.where(batch["surface"], weights.surface, weights.distance * nearness(batch["sdf"], weights.near))
     off_normal = (gradient[:, :on] - batch["normals"]).norm(dim=-1).mean(1)
     off_unit = (gradient[:, on:].norm(dim=-1) - 1).square().mean(1)
-    data = (error * weight).mean(1) + weights.normal * off_normal + weights.eikonal * off_unit
+    data = (error * weight + side * (weights.side * ~batch["surface"])).mean(1)
+    data = data + weights.normal * off_normal + weights.eikonal * off_unit
     return data + weights.smooth * _roughness(planes) + weights.size * planes.square().mean((1, 2, 3, 4))
 
 

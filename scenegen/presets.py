@@ -83,8 +83,8 @@ PRESETS: dict[str, Preset] = {
     "tiny": Preset(
         DataPreset(scenes=700, held_out=0.2),
         FitPreset(8, 32, 64, 2, (8, 16, 32), joint_blocks=64, joint_steps=800, steps=350, points=2048),
-        VaePreset((16, 48, 64), 1, 8, 8, batch=16, steps=5000, improve_steps=9000, learning_rate=1.5e-3),
-        DiffusionPreset((64, 128), 1, 2, batch=16, steps=15_000, sampling_steps=20, learning_rate=5e-4),
+        VaePreset((16, 48, 64), 1, 8, 8, batch=16, steps=5500, improve_steps=2000, learning_rate=5e-3),
+        DiffusionPreset((64, 128), 1, 2, batch=16, steps=5500, sampling_steps=20, learning_rate=8e-3),
     ),
     "small": Preset(
         DataPreset(scenes=1500, samples=65_536),

@@ -13,7 +13,7 @@ from fields.progress import Progress
 
 from .augment import SYMMETRIES
 from .block_set import BlockSet, Decoder, move
-from .fit_loss import distance_error, side_error
+from .fit_loss import distance_error, nearness, side_error
 from .models import Posterior, TriplaneVAE
 from .training import Losses, Share, TrainOptions, TrainState, precision, share_of, train
 
@@ -23,11 +23,12 @@ class VaeOptions(TrainOptions):
     """Weights of the losses; distances are in block units, planes in deviations of their channels."""
 
     warm_up: float = 0.1  # share of the run on planes alone, as BlockFusion's code begins
-    points: int = 1024  # of each block in a step
-    sdf_weight: float = 20.0
-    side_weight: float = 0.3  # of the inside and outside that distances mean: thin parts are lost without it
+    points: int = 2048  # of each block in a step
+    sdf_weight: float = 60.0
+    near: float = 0.03  # how far from a surface its error counts half; without it surfaces are off by twice as much
+    side_weight: float = 1.0  # of the inside and outside that distances mean: thin parts are lost without it
     plane_weight: float = 0.05  # after the warm-up
-    kl_weight: float = 1e-3
+    kl_weight: float = 5e-3
     slack: float = 0.5  # in the prior's deviations: how far fixed latents are off, at most, as generated ones are
 
 
@@ -102,6 +103,7 @@ def _losses(
     if on_planes:
         return {"loss": total + planes, "planes": planes, "kl": kl}
     found = decoder(decoded, batch.points)
-    sdf, side = distance_error(found, batch.sdf).mean(), side_error(found, batch.sdf).mean()
+    sdf = (distance_error(found, batch.sdf) * nearness(batch.sdf, options.near)).mean()
+    side = side_error(found, batch.sdf).mean()
     total = total + options.plane_weight * planes + options.sdf_weight * sdf + options.side_weight * side
     return {"loss": total, "planes": planes, "kl": kl, "sdf": sdf, "side": side}
