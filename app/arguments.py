@@ -23,6 +23,7 @@ Engine = Annotated[
         "and nerfacc; some joined by +."
     ),
 ]
+Processes = Annotated[int | None, typer.Option(help="Processes; one for each core by default.", min=1)]
 Seed = Annotated[int, typer.Option(help="Equal seeds give equal results on one machine.", min=0, max=2**31 - 1)]
 PresetName = Annotated[str, typer.Option("--preset", help="tiny, small or paper.")]
 Resume = Annotated[bool, typer.Option("--resume", help="Go on with what --out holds.")]

@@ -31,7 +31,10 @@ FIGURES, GALLERY, RECORD = "figures.json", "gallery.png", "run.json"
 
 @dataclass(frozen=True)
 class ChainSettings:
-    """Sizes by preset, block crops, seed and device; processes for preparing; blocks to judge by; bf16 to train in."""
+    """Sizes by preset, block crops, seed and device; blocks to judge by; bf16 to train in.
+
+    processes: for preparing and fitting.
+    """
 
     crop: CropSettings
     preset: str = "tiny"
@@ -92,7 +95,9 @@ def _stages(
     samples = open_store(out / BLOCKS, "samples")
     with record.phase("fit"):
         fitting = FitSettings(preset.fit, settings.seed, settings.device)
-        yield from fit_blocks(samples, fitting, out / PLANES, resume=(out / PLANES).exists())
+        yield from fit_blocks(
+            samples, fitting, out / PLANES, resume=(out / PLANES).exists(), processes=settings.processes
+        )
     kept("vae")
     fitted = open_store(out / PLANES, "fitted")
     with record.phase("vae"):

@@ -141,7 +141,8 @@ def _set_figures(ours: list[np.ndarray], theirs: list[np.ndarray], training: lis
     """Figures of sets of equal size, and distances from ours to the training blocks."""
     size = min(len(ours), len(theirs), len(training))
     if size < 2:
-        return {"nna": None, "cov": None, "mmd": None, "reference": {}, "copying": {}}, np.zeros((len(ours), 0))
+        nothing = {"nna": None, "cov": None, "mmd": None}
+        return {**nothing, "reference": dict(nothing), "copying": {}}, np.zeros((len(ours), 0))
     held_out, some = theirs[:size], training[:size]
     within = self_matrix(held_out)
     to_train, real_to_train = chamfer_matrix(ours, training), chamfer_matrix(held_out, training)

@@ -150,6 +150,17 @@ def test_a_resumed_fit_makes_missing_shards_with_the_same_bits(
     assert shard.read_bytes() == before
 
 
+def test_processes_fit_what_one_does(samples: BlockStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("scenegen.prepare.SCENES_PER_SHARD", 1)
+    several = _prepared(tmp_path / "samples", 3, 256)
+    one, two = (_finished(fit_blocks(several, SETTINGS, tmp_path / str(n), processes=n)) for n in (1, 2))
+    assert several.head.shards == 3 and two.cpu_seconds_per_block > 0
+    planes = [found.store.gather(found.store.blocks())["planes"].float() for found in (one, two)]
+    assert torch.allclose(*planes, atol=2e-3) and planes[0].std() > 0.01
+    for ours, theirs in zip(one.store.blocks(), two.store.blocks(), strict=True):
+        assert ours.scene == theirs.scene and ours.quality == pytest.approx(theirs.quality, rel=0.05)
+
+
 def test_starting_anew_trains_another_decoder(samples: BlockStore, fitted: Fitted, tmp_path: Path) -> None:
     shutil.copytree(fitted.store.folder, tmp_path / "copy")
     anew = _finished(fit_blocks(samples, replace(SETTINGS, seed=4), tmp_path / "copy", force=True))

@@ -9,8 +9,9 @@ import typer
 
 from fields.errors import UserError
 
-from ..arguments import Device, Force, JsonTo, PresetName, Resume, Seed
+from ..arguments import Device, Force, JsonTo, PresetName, Processes, Resume, Seed
 from ..console import Console
+from ..hardware import usable_cores
 from ..scene_sources import BlockSize, Procedural, Source, WorldName, check_one_source, crop_settings, open_sources
 
 PARTS = ("scene_train", "scene_chain", "scene_evaluate", "scene_world")  # modules that add more commands
@@ -36,7 +37,7 @@ def prepare(
     size: BlockSize = None,
     samples: Annotated[int | None, typer.Option(help="Points stored for a block.", min=64, max=4_000_000)] = None,
     held_out: Annotated[float | None, typer.Option(help="Share of the scenes that no training sees.")] = None,
-    processes: Annotated[int | None, typer.Option(help="Processes; one for each core by default.", min=1)] = None,
+    processes: Processes = None,
     executor: Annotated[str, typer.Option(help="local, or ray for a cluster.")] = "local",
     seed: Seed = 0,
     resume: Resume = False,
@@ -46,7 +47,6 @@ def prepare(
     """Cut scenes into blocks: points with signed distances and normals, and the floor plan below each block."""
     console = Console(json_to)
     check_one_source(source, procedural)
-    import os
 
     from scenegen.executors import check_executor
     from scenegen.prepare import PrepareSettings, prepare_blocks
@@ -60,7 +60,7 @@ def prepare(
     found = console.run(
         prepare_blocks(
             sources, settings, _store_folder(out, resume, force, source), resume=resume, force=force,
-            executor=check_executor(executor), processes=processes or len(os.sched_getaffinity(0)),
+            executor=check_executor(executor), processes=processes or usable_cores(),
         )
     )  # fmt: skip
     for line in found.skipped:
@@ -76,6 +76,7 @@ def fit(
     preset: PresetName = "tiny",
     steps: Annotated[int | None, typer.Option(help="Steps for each block.", min=1, max=1_000_000)] = None,
     joint_steps: Annotated[int | None, typer.Option(help="Steps for the decoder.", min=1, max=1_000_000)] = None,
+    processes: Processes = None,
     seed: Seed = 0,
     device: Device = "auto",
     resume: Resume = False,
@@ -97,7 +98,8 @@ def fit(
     sizes = replace(sizes, steps=steps or sizes.steps, joint_steps=joint_steps or sizes.joint_steps)
     store = open_store(blocks, "samples")
     settings = FitSettings(sizes, seed, pick_device(device))
-    found = console.run(fit_blocks(store, settings, target, resume=resume, force=force))
+    job = fit_blocks(store, settings, target, resume=resume, force=force, processes=processes or usable_cores())
+    found = console.run(job)
     for split, figures in found.quality.items():
         if figures:
             console.say(_quality_line(split, figures))

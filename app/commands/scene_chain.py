@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from typing import Annotated, Any
 
 import typer
 
-from ..arguments import Device, Force, JsonTo, PresetName, Resume, Seed
+from ..arguments import Device, Force, JsonTo, PresetName, Processes, Resume, Seed
 from ..console import Console
+from ..hardware import usable_cores
 from ..scene_sources import BlockSize, Procedural, Source, WorldName, check_one_source, crop_settings, open_sources
 
 
@@ -26,7 +26,7 @@ def train_all(
     preset: PresetName = "tiny",
     size: BlockSize = None,
     count: Annotated[int, typer.Option(help="Blocks to generate and compare in the end.", min=2, max=10_000)] = 200,
-    processes: Annotated[int | None, typer.Option(help="Processes; one for each core by default.", min=1)] = None,
+    processes: Processes = None,
     bf16: Annotated[
         bool, typer.Option("--bf16", help="Networks in bfloat16: faster on GPUs, and on CPUs with AVX512-BF16 or AMX.")
     ] = False,
@@ -54,7 +54,7 @@ def train_all(
     chosen = preset_named(preset)
     sources = open_sources(source, procedural, world, chosen, seed)
     crop = crop_settings(sources[0], size, chosen.data.samples)
-    workers = processes or len(os.sched_getaffinity(0))
+    workers = processes or usable_cores()
     settings = ChainSettings(crop, preset, seed, pick_device(device), workers, count, bf16)
     if force:
         clear_chain(folder)
