@@ -51,7 +51,7 @@ class VaePreset:
     batch: int
     steps: int
     improve_steps: int
-    learning_rate: float = 2e-4
+    learning_rate: float = 2e-3
     patch: int = 1  # vertices of a plane, along each side, in one token
 
 
@@ -66,7 +66,7 @@ class DiffusionPreset:
     steps: int
     sampling_steps: int
     ema: float = 0.999
-    learning_rate: float = 2e-4
+    learning_rate: float = 2e-3
 
 
 @dataclass(frozen=True)
@@ -97,9 +97,9 @@ PRESETS: dict[str, Preset] = {
         FitPreset(32, 128, 128, 3, (4, 8, 16, 32, 64, 128), joint_blocks=64, joint_steps=1200, steps=1200,
                   points=204_800, batch=4),
         VaePreset((128, 512, 512, 1024, 1024, 1024), 16, 2, 32, batch=8, steps=480_000, improve_steps=864_000,
-                  learning_rate=1e-4),
+                  learning_rate=5e-4),
         DiffusionPreset((256, 256, 512), 2, 6, batch=64, steps=400_000, sampling_steps=1000, ema=0.9999,
-                        learning_rate=1e-4),
+                        learning_rate=5e-4),
     ),
 }  # fmt: skip
 
