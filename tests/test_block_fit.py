@@ -5,12 +5,12 @@ from __future__ import annotations
 import shutil
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
 
 from cuda_ext.engine import reference_only
+from fields.progress import finished
 from scenegen.augment import SYMMETRIES
 from scenegen.blocks import CLAMP, BlockFrame
 from scenegen.crops import CropSettings
@@ -28,18 +28,10 @@ MINUTE = FitPreset(4, 8, 16, 1, (4, 8), joint_blocks=2, joint_steps=12, steps=10
 SETTINGS = FitSettings(MINUTE, seed=3)
 
 
-def _finished(steps: Any) -> Any:
-    while True:
-        try:
-            next(steps)
-        except StopIteration as end:
-            return end.value
-
-
 def _prepared(folder: Path, scenes: int, samples: int) -> BlockStore:
     crop = CropSettings(BlockFrame(), "room", samples, checks=max(64, samples // 8))
     settings = PrepareSettings(crop, crops=1, held_out=0.34, seed=0)
-    return _finished(prepare_blocks(procedural_sources(f"rooms:{scenes}", 0, 1), settings, folder)).store
+    return finished(prepare_blocks(procedural_sources(f"rooms:{scenes}", 0, 1), settings, folder)).store
 
 
 @pytest.fixture(scope="module")
@@ -49,7 +41,7 @@ def samples(tmp_path_factory: pytest.TempPathFactory) -> BlockStore:
 
 @pytest.fixture(scope="module")
 def fitted(samples: BlockStore, tmp_path_factory: pytest.TempPathFactory) -> Fitted:
-    return _finished(fit_blocks(samples, SETTINGS, tmp_path_factory.mktemp("fitted") / "store"))
+    return finished(fit_blocks(samples, SETTINGS, tmp_path_factory.mktemp("fitted") / "store"))
 
 
 def test_planes_are_read_along_their_axes() -> None:
@@ -146,14 +138,14 @@ def test_a_resumed_fit_makes_missing_shards_with_the_same_bits(
     shard = tmp_path / "copy" / fitted.store.path(0).name
     before = shard.read_bytes()
     shard.write_bytes(before[:-1])
-    _finished(fit_blocks(samples, SETTINGS, tmp_path / "copy", resume=True))
+    finished(fit_blocks(samples, SETTINGS, tmp_path / "copy", resume=True))
     assert shard.read_bytes() == before
 
 
 def test_processes_fit_what_one_does(samples: BlockStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("scenegen.prepare.SCENES_PER_SHARD", 1)
     several = _prepared(tmp_path / "samples", 3, 256)
-    one, two = (_finished(fit_blocks(several, SETTINGS, tmp_path / str(n), processes=n)) for n in (1, 2))
+    one, two = (finished(fit_blocks(several, SETTINGS, tmp_path / str(n), processes=n)) for n in (1, 2))
     assert several.head.shards == 3 and two.cpu_seconds_per_block > 0
     planes = [found.store.gather(found.store.blocks())["planes"].float() for found in (one, two)]
     assert torch.allclose(*planes, atol=2e-3) and planes[0].std() > 0.01
@@ -163,8 +155,8 @@ def test_processes_fit_what_one_does(samples: BlockStore, tmp_path: Path, monkey
 
 def test_starting_anew_trains_another_decoder(samples: BlockStore, fitted: Fitted, tmp_path: Path) -> None:
     shutil.copytree(fitted.store.folder, tmp_path / "copy")
-    anew = _finished(fit_blocks(samples, replace(SETTINGS, seed=4), tmp_path / "copy", force=True))
-    kept = _finished(fit_blocks(samples, replace(SETTINGS, seed=4), tmp_path / "copy", resume=True))
+    anew = finished(fit_blocks(samples, replace(SETTINGS, seed=4), tmp_path / "copy", force=True))
+    kept = finished(fit_blocks(samples, replace(SETTINGS, seed=4), tmp_path / "copy", resume=True))
     start = anew.decoder.start
     assert torch.equal(kept.decoder.start, start) and not torch.equal(fitted.decoder.start, start)
 
@@ -181,6 +173,6 @@ def test_command_fits_and_reports(samples: BlockStore, tmp_path: Path, monkeypat
 def test_tiny_planes_come_near_the_surfaces_of_rooms(tmp_path: Path) -> None:
     store = _prepared(tmp_path / "samples", 4, 16_384)
     preset = replace(PRESETS["tiny"].fit, joint_blocks=4)
-    found = _finished(fit_blocks(store, FitSettings(preset), tmp_path / "fitted"))
+    found = finished(fit_blocks(store, FitSettings(preset), tmp_path / "fitted"))
     for figures in found.quality.values():
         assert figures["surface_mm"] < 7 and figures["sign_iou"] > 0.87
