@@ -161,7 +161,7 @@ def rate_at(step: int, fraction: float) -> float:
 
 
 def _optimiser(model: nn.Module, rate: float) -> Adam:
-    """Muon for the weights of layers: a VAE learns in a third of the steps. Adam for biases, scales, embeddings."""
+    """Muon for the weights of layers, by which a VAE learns far faster; Adam for biases, scales, embeddings."""
     layers = (layer for layer in model.modules() if isinstance(layer, nn.Conv2d | nn.Linear))
     weights: list[Tensor] = [layer.weight for layer in layers if layer.weight.requires_grad]
     known = {id(weight) for weight in weights}
