@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from enum import IntEnum
+from functools import partial
+from typing import Any
 
 _MAX_LISTED = 20
 
@@ -45,6 +47,11 @@ class UserError(Exception):
         self.expected, self.fix = expected, fix
         super().__init__(self.line())
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """So that a worker process can raise it in its parent."""
+        told = {"where": self.where, "got": self.got, "expected": self.expected, "fix": self.fix}
+        return partial(UserError, self.code, self.what, **told), ()
+
     @property
     def exit_code(self) -> ExitCode:
         for prefix, status in _EXIT_BY_PREFIX:
@@ -77,6 +84,9 @@ class UserErrors(UserError):
         super().__init__(
             first.code, first.what, where=first.where, got=first.got, expected=first.expected, fix=first.fix
         )
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return UserErrors, (self.problems,)
 
     def line(self) -> str:
         if not hasattr(self, "problems"):

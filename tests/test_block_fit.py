@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import pickle
 import shutil
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
 import torch
 
 from cuda_ext.engine import reference_only
+from fields.errors import UserError, UserErrors
 from fields.progress import finished
 from scenegen.augment import SYMMETRIES
 from scenegen.blocks import CLAMP, BlockFrame
 from scenegen.crops import CropSettings
 from scenegen.decoder import TriplaneDecoder
-from scenegen.fit import FitSettings, Fitted, fit_blocks, new_decoder, open_decoder, optimise
+from scenegen.executors import results
+from scenegen.fit import FitSettings, Fitted, _fit_whole_shard, _Task, fit_blocks, new_decoder, open_decoder, optimise
 from scenegen.fit_loss import block_quality, distance_error, draw, mean_quality, sign_iou
 from scenegen.lookup import plane_features
 from scenegen.prepare import PrepareSettings, prepare_blocks
@@ -151,6 +155,29 @@ def test_processes_fit_what_one_does(samples: BlockStore, tmp_path: Path, monkey
     assert torch.allclose(*planes, atol=2e-3) and planes[0].std() > 0.01
     for ours, theirs in zip(one.store.blocks(), two.store.blocks(), strict=True):
         assert ours.scene == theirs.scene and ours.quality == pytest.approx(theirs.quality, rel=0.05)
+
+
+def test_a_process_that_meets_damage_says_what_and_where(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("scenegen.prepare.SCENES_PER_SHARD", 1)
+    several = _prepared(tmp_path / "samples", 3, 256)
+    finished(fit_blocks(several, SETTINGS, tmp_path / "planes"))
+    task = _Task(0, [block for block in several.blocks() if block.shard == 0])
+    damaged = several.path(0)
+    damaged.write_bytes(damaged.read_bytes()[:-1])
+    work = partial(_fit_whole_shard, several, open_store(tmp_path / "planes", "fitted"), SETTINGS)
+    with pytest.raises(UserError) as caught:
+        list(results(work, [task, task], processes=2))
+    assert caught.value.code.startswith("E-CKPT") and damaged.name in str(caught.value)
+
+
+@pytest.mark.parametrize("count", [1, 3])
+def test_errors_survive_the_way_between_processes(count: int) -> None:
+    problems = [
+        UserError("E-MESH-EMPTY", f"no {k}", where="a.obj", got=k, expected="1", fix="mend") for k in range(count)
+    ]
+    error = problems[0] if count == 1 else UserErrors(problems)
+    again = pickle.loads(pickle.dumps(error))
+    assert type(again) is type(error) and str(again) == str(error) and vars(again).keys() == vars(error).keys()
 
 
 def test_starting_anew_trains_another_decoder(samples: BlockStore, fitted: Fitted, tmp_path: Path) -> None:
