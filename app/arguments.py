@@ -25,6 +25,10 @@ Engine = Annotated[
 ]
 Processes = Annotated[int | None, typer.Option(help="Processes; one for each core by default.", min=1)]
 Seed = Annotated[int, typer.Option(help="Equal seeds give equal results on one machine.", min=0, max=2**31 - 1)]
+HalfPrecision = Annotated[
+    bool | None,
+    typer.Option("--bf16/--no-bf16", help="Networks in bfloat16, losses in fp32; where that is faster, by default."),
+]
 PresetName = Annotated[str, typer.Option("--preset", help="tiny, small or paper.")]
 Resume = Annotated[bool, typer.Option("--resume", help="Go on with what --out holds.")]
 Force = Annotated[bool, typer.Option("--force", help="Replace what is there already.")]

@@ -13,6 +13,7 @@ from typing import Any
 import typer
 
 from fields.errors import ExitCode, UserError, UserErrors
+from fields.memory import keep_freed_memory
 
 from .arguments import split_global
 from .console import emit, silence
@@ -52,6 +53,7 @@ def build() -> typer.Typer:
 def main(argv: Sequence[str] | None = None) -> None:
     """Run the command line and leave with its exit code (`fields.errors.ExitCode`)."""
     _prepare_streams()
+    keep_freed_memory()
     warnings.formatwarning = _warning_line
     arguments, options = split_global(list(sys.argv[1:] if argv is None else argv))
     sys.exit(int(_run(arguments, options.json, options.debug)))

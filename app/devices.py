@@ -1,4 +1,4 @@
-"""Where tensors live: `auto`, `cpu` or `cuda`."""
+"""Where tensors live, `auto`, `cpu` or `cuda`, and whether networks are trained in bfloat16 there."""
 
 from __future__ import annotations
 
@@ -34,3 +34,17 @@ def pick_device(name: str) -> str:
             fix="use --device auto, and see fieldscape doctor",
         )
     return name
+
+
+def pick_bfloat16(wanted: bool | None, device: str) -> bool:
+    """Whether networks are trained in bfloat16: as `wanted`; with None where the hardware multiplies it faster.
+
+    That is on GPUs that have it and on CPUs with AMX. On CPUs with AVX512-BF16 alone it hardly pays.
+    """
+    if wanted is not None:
+        return wanted
+    import torch
+
+    if device == "cpu":
+        return bool(torch.cpu.get_capabilities().get("amx_bf16", False))
+    return torch.cuda.is_bf16_supported(including_emulation=False)

@@ -63,7 +63,10 @@ def train_chain(
         before = read_json(out / RECORD) if (out / RECORD).is_file() else None
         told = {"preset": settings.preset, "seed": settings.seed, "scenes": len(sources), "count": settings.count}
         record = Record("scene train-all", told, settings.device, before)
-        figures = yield from _stages(sources, settings, out, record)
+        try:
+            figures = yield from _stages(sources, settings, out, record)
+        finally:  # a run that is stopped has spent its seconds too
+            write_json(out / RECORD, record.document())
         write_json(out / FIGURES, figures)
         document = record.document(status="done", metrics=figures)
         write_json(out / RECORD, document)

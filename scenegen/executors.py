@@ -17,6 +17,7 @@ from multiprocessing.connection import wait
 from typing import Any, Literal, TypeVar
 
 from fields.errors import UserError
+from fields.memory import keep_freed_memory
 
 Executor = Literal["local", "ray"]
 EXECUTORS: tuple[Executor, ...] = ("local", "ray")
@@ -103,6 +104,7 @@ def results(
 def _begin_worker() -> None:
     """Ctrl-C is the parent's business; one thread each; and a parent that was killed takes its workers along."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    keep_freed_memory()
     with contextlib.suppress(ImportError):
         import_module("torch").set_num_threads(1)
     parent = multiprocessing.parent_process()

@@ -40,7 +40,7 @@ class TrainOptions:
     rate: float = 2e-4
     decay: float = 0.999
     seed: int = 0
-    bfloat16: bool = False  # networks in bf16, losses in fp32; pays on GPUs and on CPUs with AMX or AVX512-BF16
+    bfloat16: bool = False  # networks in bf16, losses in fp32; pays on GPUs and on CPUs with AMX
 
 
 class TrainState(Generic[Network]):

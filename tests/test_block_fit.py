@@ -83,6 +83,24 @@ def test_turned_planes_decode_to_turned_blocks() -> None:
         assert torch.allclose(decoder(symmetry.planes(planes), symmetry.points(x)), decoder(planes, x), atol=1e-5)
 
 
+def test_a_frozen_decoder_has_the_same_distances_and_derivatives() -> None:
+    """With more points than go through it together: values, gradients in space, and those of both to the planes."""
+    torch.manual_seed(2)
+    decoder, x = TriplaneDecoder(4, 8, 16, 2), torch.rand(2, 5000, 3) * 2 - 1
+    planes = torch.randn(2, 3, 4, 8, 8)
+
+    def found() -> list[torch.Tensor]:
+        leaf = planes.clone().requires_grad_()
+        distance, gradient = decoder.with_gradient(leaf, x)
+        loss = (decoder(leaf, x) * torch.linspace(-1, 1, 5000)).sum() + (gradient.norm(dim=-1) - 1).square().sum()
+        return [distance, gradient, *torch.autograd.grad(loss, leaf)]
+
+    learning = found()
+    decoder.requires_grad_(False)
+    for ours, theirs in zip(found(), learning, strict=True):
+        assert torch.allclose(ours, theirs, atol=1e-3, rtol=1e-4)
+
+
 def test_being_farther_than_far_is_no_error() -> None:
     sdf = torch.tensor([CLAMP, CLAMP, -CLAMP, 0.1])
     error = distance_error(torch.tensor([0.9, 0.1, -0.9, -0.1]), sdf)

@@ -60,6 +60,7 @@ def test_a_killed_chain_goes_on_to_the_same_generator(small: None, tmp_path: Pat
         next(report for report in running if report.phase == stage)
         running.close()
     assert json.loads((broken / IMPROVED / RECORD).read_text())["status"] == "interrupted"
+    assert json.loads((broken / RECORD).read_text())["seconds"]["improve"] > 0  # of the stage it was stopped in
     assert not (broken / IMPROVED / "model").exists() and not (broken / FIGURES).exists()
     list(train_chain(sources, settings, broken))
     for kind, name in ((ConvDenoiser, "denoiser"), (TriplaneVAE, "vae")):

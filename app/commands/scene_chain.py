@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from ..arguments import Device, Force, JsonTo, PresetName, Processes, Resume, Seed
+from ..arguments import Device, Force, HalfPrecision, JsonTo, PresetName, Processes, Resume, Seed
 from ..console import Console
 from ..hardware import usable_cores
 from ..scene_sources import BlockSize, Procedural, Source, WorldName, check_one_source, crop_settings, open_sources
@@ -27,9 +27,7 @@ def train_all(
     size: BlockSize = None,
     count: Annotated[int, typer.Option(help="Blocks to generate and compare in the end.", min=2, max=10_000)] = 200,
     processes: Processes = None,
-    bf16: Annotated[
-        bool, typer.Option("--bf16", help="Networks in bfloat16: faster on GPUs, and on CPUs with AVX512-BF16 or AMX.")
-    ] = False,
+    bf16: HalfPrecision = None,
     seed: Seed = 0,
     device: Device = "auto",
     resume: Resume = False,
@@ -44,7 +42,7 @@ def train_all(
     check_one_source(source, procedural)
     from scenegen.presets import preset_named
 
-    from ..devices import pick_device
+    from ..devices import pick_bfloat16, pick_device
     from ..outputs import check_apart, check_folder, may_hold
     from ..scene_chain import ChainSettings, clear_chain, train_chain
 
@@ -54,8 +52,8 @@ def train_all(
     chosen = preset_named(preset)
     sources = open_sources(source, procedural, world, chosen, seed)
     crop = crop_settings(sources[0], size, chosen.data.samples)
-    workers = processes or usable_cores()
-    settings = ChainSettings(crop, preset, seed, pick_device(device), workers, count, bf16)
+    workers, where = processes or usable_cores(), pick_device(device)
+    settings = ChainSettings(crop, preset, seed, where, workers, count, pick_bfloat16(bf16, where))
     if force:
         clear_chain(folder)
     record = console.run(train_chain(sources, settings, folder))

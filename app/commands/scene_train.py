@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from .. import parsing
-from ..arguments import Device, Force, JsonTo, PresetName, Resume, Seed
+from ..arguments import Device, Force, HalfPrecision, JsonTo, PresetName, Resume, Seed
 from ..console import Console
 
 if TYPE_CHECKING:
@@ -20,7 +20,6 @@ Time = Annotated[str | None, typer.Option(help="How long to train, such as 10m; 
 Steps = Annotated[int | None, typer.Option(help="How many steps to train.", min=1, max=100_000_000)]
 Batch = Annotated[int | None, typer.Option(help="Blocks in a step, of all processes together.", min=1, max=65_536)]
 Rate = Annotated[float | None, typer.Option(help="Learning rate.", min=1e-7, max=1.0)]
-HalfPrecision = Annotated[bool, typer.Option("--bf16", help="Networks in bfloat16, losses in fp32.")]
 
 
 def register(group: typer.Typer) -> None:
@@ -45,7 +44,7 @@ def train_vae(
     steps: Steps = None,
     batch: Batch = None,
     rate: Rate = None,
-    bf16: HalfPrecision = False,
+    bf16: HalfPrecision = None,
     seed: Seed = 0,
     device: Device = "auto",
     resume: Resume = False,
@@ -54,16 +53,17 @@ def train_vae(
 ) -> None:
     """Train the auto-encoder of planes; OUT/model holds it, OUT/samples.png shows blocks and what comes back."""
     console = Console(json_to)
-    settings = _settings(preset, time, steps, batch, rate, seed, bf16)
+    settings = _settings(preset, time, steps, batch, rate, seed)
     place = _place(out, resume, force)
     from dataclasses import replace
 
     from scenegen.store import open_store
 
-    from ..devices import pick_device
+    from ..devices import pick_bfloat16, pick_device
     from ..scene_training import model_folder, vae_run
 
-    chosen = replace(settings, device=pick_device(device))
+    where = pick_device(device)
+    chosen = replace(settings, device=where, bfloat16=pick_bfloat16(bf16, where))
     stores = open_store(blocks, "samples"), open_store(planes, "fitted")
     begun = model_folder(improve) if improve else None
     _finish(console, console.run(vae_run(*stores, chosen, place, begun)), out)
@@ -80,7 +80,7 @@ def train_diffusion(
     steps: Steps = None,
     batch: Batch = None,
     rate: Rate = None,
-    bf16: HalfPrecision = False,
+    bf16: HalfPrecision = None,
     seed: Seed = 0,
     device: Device = "auto",
     resume: Resume = False,
@@ -89,7 +89,7 @@ def train_diffusion(
 ) -> None:
     """Train the generator of latents under floor plans; OUT/model holds it, OUT/samples.png shows what it makes."""
     console = Console(json_to)
-    settings = _settings(preset, time, steps, batch, rate, seed, bf16)
+    settings = _settings(preset, time, steps, batch, rate, seed)
     place = _place(out, resume, force)
     from dataclasses import replace
 
@@ -97,23 +97,24 @@ def train_diffusion(
     from scenegen.schedulers import PREDICTIONS
     from scenegen.store import open_store
 
-    from ..devices import pick_device
+    from ..devices import pick_bfloat16, pick_device
     from ..scene_training import diffusion_run, model_folder
 
     (learned,) = parsing.choices(prediction, PREDICTIONS, "--prediction")[:1]
     (network,) = parsing.choices(backbone, tuple(DENOISERS), "--backbone")[:1]
-    chosen = replace(settings, device=pick_device(device))
+    where = pick_device(device)
+    chosen = replace(settings, device=where, bfloat16=pick_bfloat16(bf16, where))
     run = diffusion_run(model_folder(vae), open_store(planes, "fitted"), chosen, place, learned, network)
     _finish(console, console.run(run), out)
 
 
 def _settings(
-    preset: str, time: str | None, steps: int | None, batch: int | None, rate: float | None, seed: int, bf16: bool
+    preset: str, time: str | None, steps: int | None, batch: int | None, rate: float | None, seed: int
 ) -> Any:
     from ..scene_training import TrainSettings
 
     seconds = parsing.duration(time) if time else None
-    return TrainSettings(preset, seconds, steps, batch, rate, seed, bfloat16=bf16)
+    return TrainSettings(preset, seconds, steps, batch, rate, seed)
 
 
 def _place(out: str, resume: bool, force: bool) -> Place:
