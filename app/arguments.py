@@ -19,8 +19,8 @@ Device = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
 Engine = Annotated[
     str | None,
     typer.Option(
-        help="What computes: native (default), half (small networks in half precision), on a GPU also tinycudann "
-        "and nerfacc; some joined by +."
+        help="What computes: native, half (small networks in half precision), on a GPU also tinycudann and nerfacc; "
+        "some joined by +. auto, the default: half on CPUs with AMX, native on others."
     ),
 ]
 Processes = Annotated[int | None, typer.Option(help="Processes; one for each core by default.", min=1)]

@@ -10,8 +10,10 @@ from typing import Any
 
 from torch import Tensor
 
+from cuda_ext.accelerators import using
 from fields.budget import Budget
 from fields.distill import DistillOptions, DistillState, distill
+from fields.engines import NATIVE
 from fields.field import Field
 from fields.field_file import field_header, save_field
 from fields.fit import FitState, fit_images
@@ -77,7 +79,7 @@ def carry_out(
     """As `convert`, for a plan at hand: its student can be looked at between two reports."""
     if resume:
         plan = replace(plan, settings=settings_to_resume(plan.settings, plan.identity, out))
-    with RunFolder(state_folder(out), resume=resume, force=force) as folder:
+    with RunFolder(state_folder(out), resume=resume, force=force) as folder, using(*plan.engines):
         found = yield from _Conversion(plan, folder, out, resume).go()
     remove_state(folder.path)
     return found
@@ -95,6 +97,7 @@ class _Conversion:
         self.spent = self.saved.spent if self.saved else Spent(0, {}, "")
         settings = {"teacher": str(plan.teacher.path), "convert": asdict(plan.settings), "identity": plan.identity}
         self.record = Record("convert", settings, str(self.student.device), before)
+        self.record.values["engine"] = "+".join(plan.engines) or NATIVE
         self.record.values["skipped_states"] = list(self.saved.skipped) if self.saved else []
 
     def go(self) -> Generator[Progress, None, tuple[dict[str, Any], Comparison]]:

@@ -7,6 +7,7 @@ from typing import Any, cast
 
 from fields.cameras import Cameras
 from fields.distill import DistillOptions
+from fields.engines import engines_for
 from fields.errors import UserError
 from fields.field import Field
 from fields.views import Capture
@@ -41,6 +42,7 @@ class Plan:
     choice: Choice | None
     company: Company
     cameras: Cameras | None  # where rays start; None: random ones round the scene
+    engines: tuple[str, ...] = ()  # accelerators to be `using`
 
     @property
     def identity(self) -> dict[str, Any]:
@@ -63,7 +65,7 @@ def plan_conversion(teacher: Teacher, settings: ConvertSettings, company: Compan
 
     Raises:
         UserError: `E-USAGE-KIND`, `E-USAGE-BACKEND`, `E-USAGE-PRESET`, `E-USAGE-SET`, `E-LIMIT-SIZE`,
-            `E-USAGE-FINETUNE`.
+            `E-USAGE-FINETUNE`, `E-USAGE-ENGINE`, `E-ENV-ENGINE`.
     """
     company = company or Company()
     kind = settings.kind or teacher.volume.kind
@@ -85,7 +87,8 @@ def plan_conversion(teacher: Teacher, settings: ConvertSettings, company: Compan
             settings.backend, settings.preset, settings.settings, space, settings.max_bytes, cast(Kind, kind)
         )
     student = new_student(teacher.volume, settings, choice)
-    return Plan(teacher, settings, student, choice, company, _cameras(teacher, company))
+    engines = engines_for(settings.engine, teacher.volume, student)
+    return Plan(teacher, settings, student, choice, company, _cameras(teacher, company), engines)
 
 
 def new_student(teacher: Volume, settings: ConvertSettings, choice: Choice | None = None) -> Field:

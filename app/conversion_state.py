@@ -15,6 +15,7 @@ from torch import Tensor
 
 from fields.budget import Budget
 from fields.cameras import Cameras
+from fields.engines import AUTO
 from fields.errors import UserError
 from fields.run_folder import RunFolder, State, is_run, read_record
 
@@ -46,6 +47,7 @@ class ConvertSettings:
     finetune_seconds: float | None = None
     finetune_steps: int | None = None
     max_bytes: int | None = None
+    engine: str = AUTO
 
     @property
     def budget(self) -> Budget:

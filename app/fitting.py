@@ -12,7 +12,7 @@ import torch
 
 from cuda_ext.accelerators import using
 from fields.budget import Budget
-from fields.engines import NATIVE, check_engine, engine_names
+from fields.engines import AUTO, NATIVE, engines_for
 from fields.errors import UserError
 from fields.field import Field
 from fields.field_file import field_header
@@ -48,7 +48,7 @@ class FitSettings:
     steps: int | None = None
     seed: int = 0
     device: str = "cpu"
-    engine: str = NATIVE
+    engine: str = AUTO
 
     @property
     def budget(self) -> Budget:
@@ -150,13 +150,13 @@ def fit_run(
         UserError: before the folder is made, for settings that do not fit; `E-ENV-ENGINE`, `E-ENV-LOCK`, `E-NAN-FIT`.
     """
     field = new_field(source, settings) if field is None else field
-    engines = engine_names(settings.engine, settings.device)
-    check_engine(field, engines)
+    engines = engines_for(settings.engine, field)
     with RunFolder(out, resume=resume, force=force) as folder, using(*engines):
         before = folder.read_record() if resume else None
         found = folder.load_state() if resume else None
         state = FitState(field, settings.seed) if found is None else FitState.restore(field, found.tensors)
         record = Record("fit", {"source": source.name, "fit": asdict(settings)}, settings.device, before)
+        record.values["engine"] = "+".join(engines) or NATIVE
         record.values["seconds"].setdefault("load", round(source.seconds, 3))
         record.values["skipped_states"] = list(found.skipped) if found is not None else []
         notes = notes_of(source)

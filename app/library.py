@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from fields.engines import NATIVE, check_engine, engine_names
 from fields.field import Field
 from fields.field_file import load_field_with_notes
 from fields.run_folder import resolve_field
@@ -42,14 +41,3 @@ def open_field(text: str, device: str = "cpu") -> OpenField:
     path = resolve_field(text.replace("\0", "?"))
     field, notes = load_field_with_notes(path, device)
     return OpenField(field, path, notes if isinstance(notes, dict) else {})
-
-
-def engines_for(field: Field, engine: str | None) -> tuple[str, ...]:
-    """The accelerators to open the block `using` with, for what --engine says of this field; none without it.
-
-    Raises:
-        UserError: `E-USAGE-ENGINE`, `E-ENV-ENGINE`.
-    """
-    names = engine_names(engine or NATIVE, field.device.type)
-    check_engine(field, names)
-    return names

@@ -41,6 +41,12 @@ def find_accelerator(name: str) -> tuple[ModuleType | None, str]:
         return None, f"does not import ({type(error).__name__}: {error})"
 
 
+def halves_are_faster() -> bool:
+    """Whether our CPU kernels compute small networks several times faster in half precision: by AMX tiles."""
+    native = module("_native")[0] if enabled() else None
+    return native is not None and native.simd == "amx"
+
+
 @contextlib.contextmanager
 def using(*names: str) -> Iterator[None]:
     """Run the operators that these have with them inside the block, the others with our usual kernels.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -16,12 +16,16 @@ _MOMENTS = "first", "second"
 
 @dataclass
 class ParameterGroup:
-    """Parameters with a common rate; `skip_untouched`: entries without a gradient do not move."""
+    """Parameters with a common rate; `skip_untouched`: entries without a gradient do not move.
+
+    matrices: views of a parameter as the matrices [M, N] that it holds; `Muon` moves those, and they do not decay.
+    """
 
     parameters: list[Tensor]
     rate: float
     decay: float = 0.0
     skip_untouched: bool = False
+    matrices: Callable[[Tensor], Sequence[Tensor]] | None = None
 
 
 class Adam:

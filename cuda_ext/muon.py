@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Iterable
 
 import torch
 from torch import Tensor
@@ -18,51 +17,43 @@ _LEAST_NORM = 1e-12
 
 
 class Muon(Adam):
-    """Muon (Jordan et al. 2024) for the weights of layers, Adam for everything else.
+    """Muon (Jordan et al. 2024) for groups that say which `matrices` their parameters hold, Adam for the others.
 
-    A weight [out, ...] is a matrix with a row for each output. It moves along the semi-orthogonal matrix that is
-    nearest to its Nesterov momentum. Steps have the size of Adam's (Liu et al. 2025, equation 4), so that
-    both take the same rates.
+    A matrix moves along the semi-orthogonal one that is nearest to its Nesterov momentum. Steps have the size of
+    Adam's (Liu et al. 2025, equation 4), so that both take the same rates.
     """
 
-    def __init__(
-        self,
-        groups: Iterable[ParameterGroup],
-        weights: ParameterGroup,
-        betas: tuple[float, float] = (0.9, 0.99),
-        epsilon: float = 1e-15,
-    ) -> None:
-        """
-        Args:
-            groups: for Adam.
-            weights: for Muon; two dimensions or more each, no decay.
-        """
-        self.weights = weights
-        super().__init__([*groups, weights], betas, epsilon)
-
     def moment_count(self, group: ParameterGroup) -> int:
-        return 1 if group is self.weights else super().moment_count(group)
+        return 1 if group.matrices else super().moment_count(group)
 
-    def _update_group(self, group: ParameterGroup, rate: float) -> None:
-        if group is not self.weights:
-            super()._update_group(group, rate)
+    def _update_group(self, group: ParameterGroup, scale: float) -> None:
+        if group.matrices is None:
+            super()._update_group(group, scale)
             return
-        alike: dict[tuple[int, int], list[Tensor]] = defaultdict(list)
+        alike: dict[torch.Size, list[tuple[Tensor, Tensor]]] = defaultdict(list)
         for p in group.parameters:
-            alike[len(p), p.numel() // len(p)].append(p)
-        for (rows, columns), parameters in alike.items():
-            momenta = torch.stack([self._momentum(p) for p in parameters])
-            steps = orthogonalised(momenta) * (rate * group.rate * _SIZE * math.sqrt(max(rows, columns)))
-            for p, step in zip(parameters, steps, strict=True):
-                p.sub_(step.view(p.shape))
+            for matrix, ahead in zip(group.matrices(p), group.matrices(self._momentum(p)), strict=True):
+                alike[matrix.shape].append((matrix, ahead))
+        for shape, pairs in alike.items():
+            steps = orthogonalised(torch.stack([ahead for _, ahead in pairs]))
+            steps *= group.rate * scale * _SIZE * math.sqrt(max(shape))
+            for (matrix, _), step in zip(pairs, steps, strict=True):
+                matrix.sub_(step)
 
     def _momentum(self, p: Tensor) -> Tensor:
-        """Nesterov momentum as a matrix [out, in]; the gradient is zero after it."""
+        """Nesterov momentum; the gradient is zero after it."""
         gradient, momentum = self.buffers(p)
         momentum.lerp_(gradient, 1 - _MOMENTUM)
         ahead = torch.lerp(gradient, momentum, _MOMENTUM)
         gradient.zero_()
-        return ahead.reshape(len(p), -1)
+        return ahead
+
+
+def rows(weight: Tensor) -> list[Tensor]:
+    """The `matrices` of a layer's weight [out, ...]: one, with a row for each output, columns as they lie in memory."""
+    if not weight.is_contiguous():
+        weight = weight.movedim(1, -1)  # channels last
+    return [weight.view(len(weight), -1)]
 
 
 def orthogonalised(matrices: Tensor) -> Tensor:
@@ -77,10 +68,11 @@ def orthogonalised(matrices: Tensor) -> Tensor:
     x = x / x.norm(dim=(1, 2), keepdim=True).clamp_min(_LEAST_NORM)
     a, b, c = _QUINTIC
     gram, one = x @ x.mT, torch.eye(x.shape[1], device=x.device)
-    total = one.expand_as(gram)
-    for _ in range(_ROUNDS):
+    total = torch.baddbmm(gram, gram, gram, beta=b, alpha=c) + a * one
+    factor = total
+    for _ in range(_ROUNDS - 1):
+        gram = factor @ gram @ factor
         factor = torch.baddbmm(gram, gram, gram, beta=b, alpha=c) + a * one
         total = factor @ total
-        gram = factor @ gram @ factor
     x = total @ x
     return x.mT if tall else x

@@ -1,11 +1,11 @@
-"""Which engine runs a field: our own kernels, or tinycudann and nerfacc in some of their places."""
+"""Which engine runs a field: our own kernels, in single or half precision, or tinycudann and nerfacc in some places."""
 
 from __future__ import annotations
 
 import torch
 
 from cuda_ext import composite
-from cuda_ext.accelerators import ACCELERATORS, HALF, find_accelerator, using
+from cuda_ext.accelerators import ACCELERATORS, HALF, find_accelerator, halves_are_faster, using
 from cuda_ext.with_tinycudann import HIDDEN_WIDTHS, MAX_FINEST, MAX_LOG2_ENTRIES, suits_grid, suits_network
 
 from .backends.hash import HashBackend
@@ -13,16 +13,35 @@ from .cameras import Rays
 from .errors import UserError
 from .volume import Volume
 
-NATIVE = "native"
+NATIVE, AUTO = "native", "auto"
+
+
+def engines_for(text: str, *volumes: Volume) -> tuple[str, ...]:
+    """The accelerators to open the block `using` with for work on these volumes; none for `native`.
+
+    `auto` stands for `half` where that is several times faster and all volumes are densities on the CPU.
+
+    Raises:
+        UserError: as `engine_names` and `check_engine`.
+    """
+    if text == AUTO:
+        suits = all(volume.kind == "density" and volume.device.type == "cpu" for volume in volumes)
+        return (HALF,) if suits and halves_are_faster() else ()
+    names = engine_names(text, volumes[0].device.type)
+    for volume in volumes:
+        check_engine(volume, names)
+    return names
 
 
 def engine_names(text: str, device: str) -> tuple[str, ...]:
     """The accelerators that `native`, or names of them joined by `+`, such as `half+nerfacc`, stand for.
 
+    None for `auto`, which is left to `engines_for`.
+
     Raises:
         UserError: `E-USAGE-ENGINE` for another word, `E-ENV-ENGINE` for one that cannot be used on this device.
     """
-    if text == NATIVE:
+    if text in (NATIVE, AUTO):
         return ()
     names = tuple(text.split("+"))
     if not set(names) <= set(ACCELERATORS) or len(set(names)) < len(names):
@@ -30,7 +49,7 @@ def engine_names(text: str, device: str) -> tuple[str, ...]:
             "E-USAGE-ENGINE",
             "unknown engine",
             got=text,
-            expected=" ".join((NATIVE, *ACCELERATORS, "+".join(ACCELERATORS))),
+            expected=" ".join((AUTO, NATIVE, *ACCELERATORS, "+".join(ACCELERATORS))),
             fix="choose one",
         )
     for name in names:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from cuda_ext import Adam, quiet_torch
+from cuda_ext import Muon, quiet_torch
 
 from .budget import Budget, decayed_rate
 from .cameras import Rays
@@ -118,13 +118,13 @@ class FitState:
         self.generator = torch.Generator().manual_seed(seed)
         self.pixels = PixelCursor(seed + 1)
         self.step, self.elapsed, self.rays, self.loss = 0, 0.0, _MIN_RAYS, 0.0
-        self.optimiser = Adam(field.parameter_groups())
+        self.optimiser = Muon(field.parameter_groups())
         self.guard = NaNGuard(field, self.optimiser)
         field.backend.attach(self.optimiser)
 
     def renew_optimiser(self) -> None:
         """After a backend has replaced its parameters: fresh moments for them."""
-        self.optimiser = Adam(self.field.parameter_groups())
+        self.optimiser = Muon(self.field.parameter_groups())
         rate = self.guard.rate
         self.guard = NaNGuard(self.field, self.optimiser)
         self.guard.rate = rate

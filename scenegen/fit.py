@@ -23,6 +23,7 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 
 from cuda_ext import Adam, Muon, ParameterGroup
+from cuda_ext.muon import rows
 from fields.errors import UserError
 from fields.folder_lock import FolderLock
 from fields.progress import Clock, Progress, finished
@@ -186,12 +187,16 @@ def optimise(
         if step in begins:
             leaf, optimiser = _leaf(planes, begins[step], decoder, learn_decoder)
         planes = leaf.permute(0, 1, 4, 2, 3)
-        losses = fit_loss(decoder, planes, draw(batch, settings.preset.points, generator), settings.weights)
-        losses.sum().backward()  # a sum, so that a block's steps are the same in any company
+        drawn, loss = draw(batch, settings.preset.points, generator), 0.0
+        for first in range(0, len(planes), settings.preset.batch):
+            some = slice(first, first + settings.preset.batch)
+            losses = fit_loss(decoder, planes[some], {k: t[some] for k, t in drawn.items()}, settings.weights)
+            losses.sum().backward()  # a sum, so that a block's steps are the same in any company
+            loss += float(losses.detach().sum()) / len(planes)
         optimiser.collect()
         optimiser.step(_rate(step / steps))
         planes = planes.detach()
-        yield Step(step + 1, _finite(float(losses.detach().mean()), step), planes)
+        yield Step(step + 1, _finite(loss, step), planes)
 
 
 def _rate(done: float) -> float:
@@ -221,7 +226,7 @@ def _leaf(planes: Tensor, resolution: int, decoder: TriplaneDecoder, learn_decod
         return leaf, Adam(groups, _BETAS, _EPSILON)
     weights: list[Tensor] = [p for p in decoder.parameters() if p.dim() > 1]
     groups.append(ParameterGroup([p for p in decoder.parameters() if p.dim() == 1], _BIAS_RATE))
-    return leaf, Muon(groups, ParameterGroup(weights, _WEIGHT_RATE), _BETAS, _EPSILON)
+    return leaf, Muon([*groups, ParameterGroup(weights, _WEIGHT_RATE, matrices=rows)], _BETAS, _EPSILON)
 
 
 def _resized(planes: Tensor, resolution: int) -> Tensor:

@@ -15,6 +15,7 @@ from accelerate import Accelerator
 from torch import Tensor, nn
 
 from cuda_ext import Adam, Muon, ParameterGroup
+from cuda_ext.muon import rows
 from fields.budget import Budget
 from fields.errors import UserError
 from fields.guard import NaNGuard
@@ -166,7 +167,7 @@ def _optimiser(model: nn.Module, rate: float) -> Adam:
     weights: list[Tensor] = [layer.weight for layer in layers if layer.weight.requires_grad]
     known = {id(weight) for weight in weights}
     others: list[Tensor] = [p for p in model.parameters() if p.requires_grad and id(p) not in known]
-    return Muon([ParameterGroup(others, rate)], ParameterGroup(weights, rate), _BETAS, _EPSILON)
+    return Muon([ParameterGroup(others, rate), ParameterGroup(weights, rate, matrices=rows)], _BETAS, _EPSILON)
 
 
 def precision(device: torch.device, bfloat16: bool) -> contextlib.AbstractContextManager[None]:

@@ -13,8 +13,13 @@ from command_line import refused, run, tiny_capture, tiny_run
 from app.doctor import examine
 from cuda_ext import accelerators, reference_only, using
 from cuda_ext.accelerators import accelerator, find_accelerator
-from fields.engines import engine_names
+from fields import engines
+from fields.engines import engine_names, engines_for
 from fields.errors import UserError
+from fields.field import Field
+from fields.space import Space
+
+BOX = Space(torch.tensor([[-1.0, -1, -1], [1, 1, 1]]))
 
 
 @pytest.fixture
@@ -94,6 +99,17 @@ def test_words_stand_for_engines(gpu: None, monkeypatch: pytest.MonkeyPatch) -> 
     assert engine_names("tinycudann+nerfacc", "cuda") == ("tinycudann", "nerfacc")
     with pytest.raises(UserError, match="--device cpu"):
         engine_names("nerfacc", "cpu")
+
+
+def test_auto_is_half_for_densities_where_that_is_faster(monkeypatch: pytest.MonkeyPatch) -> None:
+    density, distance = (Field.create("mlp", BOX, kind, preset="tiny") for kind in ("density", "sdf"))
+    for faster in (True, False):
+        monkeypatch.setattr(engines, "halves_are_faster", lambda faster=faster: faster)
+        assert engines_for("auto", density) == (("half",) if faster else ())
+        assert engines_for("auto", distance) == engines_for("auto", distance, density) == ()
+        assert engines_for("native", density) == ()
+    with pytest.raises(UserError, match="signed distance"):
+        engines_for("half", distance, density)
 
 
 @pytest.mark.parametrize("text", ["cuda", "", "native+nerfacc", "nerfacc+nerfacc", "nerfacc+", "Nerfacc"])

@@ -181,7 +181,7 @@ def instruction_set_values() -> list[Tensor]:
 
 
 @needs_native
-@pytest.mark.parametrize("simd", ["baseline", "avx2", "avx512", "avx512bf16"])
+@pytest.mark.parametrize("simd", ["baseline", "avx2", "avx512", "avx512bf16", "amx"])
 def test_instruction_sets_agree(simd: str, tmp_path: Path) -> None:
     target, here = tmp_path / "values.npz", Path(__file__).parent
     path = os.pathsep.join([str(here.parent), os.environ.get("PYTHONPATH", "")])

@@ -1,10 +1,13 @@
 """Muon beside PyTorch's own, beside Adam, and gone on from its state."""
 
+from functools import partial
+
 import pytest
 import torch
 
-from cuda_ext import Adam, Muon, ParameterGroup
-from cuda_ext.muon import orthogonalised
+from cuda_ext import Adam, Muon, ParameterGroup, weight_count
+from cuda_ext.mlp import split_weights
+from cuda_ext.muon import orthogonalised, rows
 
 SHAPES = [(24, 24), (16, 90), (90, 16)]
 
@@ -22,7 +25,7 @@ def _gradients(step):
 def _muon(parameters):
     weights = [p for p in parameters if p.dim() > 1]
     others = [p for p in parameters if p.dim() == 1]
-    return Muon([ParameterGroup(others, 0.01)], ParameterGroup(weights, 0.02))
+    return Muon([ParameterGroup(others, 0.01), ParameterGroup(weights, 0.02, matrices=rows)])
 
 
 def _run(optimiser, parameters, steps, first=0):
@@ -63,6 +66,14 @@ def test_steps_are_those_of_pytorch():
         assert (moved - wanted).norm() < 0.03 * wanted.norm()
 
 
+def test_memory_layout_of_a_layer_does_not_matter():
+    ours, theirs = _parameters(), _parameters()
+    theirs[2] = theirs[2].contiguous(memory_format=torch.channels_last)
+    _run(_muon(ours), ours, 2)
+    _run(_muon(theirs), theirs, 2)
+    torch.testing.assert_close(theirs[2], ours[2], atol=1e-5, rtol=0)
+
+
 def test_other_parameters_take_the_steps_of_adam():
     ours, theirs = _parameters(), _parameters()
     _run(_muon(ours), ours, 4)
@@ -80,3 +91,19 @@ def test_a_state_is_gone_on_from_to_the_bit():
     _run(second, parts, 4, first=2)
     assert all(torch.equal(p, q) for p, q in zip(whole, parts, strict=True))
     assert "second.1" not in first.state()
+
+
+def test_matrices_of_a_flat_parameter_move_as_if_they_were_apart():
+    widths, generator = (10, 24, 24, 6), torch.Generator().manual_seed(3)
+    flat = torch.randn(weight_count(widths), generator=generator)
+    apart = [part.clone() for part in split_weights(flat, widths)]
+    whole = Muon([ParameterGroup([flat], 0.02, matrices=partial(split_weights, widths=widths))])
+    single = Muon([ParameterGroup(apart, 0.02, matrices=rows)])
+    for _ in range(3):
+        gradient = torch.randn(len(flat), generator=generator)
+        whole.gradient(flat).copy_(gradient)
+        for p, part in zip(apart, split_weights(gradient, widths), strict=True):
+            single.gradient(p).copy_(part)
+        whole.step()
+        single.step()
+    torch.testing.assert_close(flat, torch.cat([p.flatten() for p in apart]))

@@ -11,7 +11,7 @@ import typer
 from fields.errors import UserError
 
 from .. import parsing
-from ..arguments import Device, Force, JsonTo, PresetName, Resume, Seed
+from ..arguments import Device, Engine, Force, JsonTo, PresetName, Resume, Seed
 from ..console import Console
 
 if TYPE_CHECKING:
@@ -73,6 +73,7 @@ def convert(
     resume: Resume = False,
     seed: Seed = 0,
     device: Device = "auto",
+    engine: Engine = None,
     force: Force = False,
     json_to: JsonTo = None,
 ) -> None:
@@ -94,6 +95,7 @@ def convert(
         "finetune_seconds": tuned[0],
         "finetune_steps": tuned[1],
         "max_bytes": parsing.file_size(max_size) if max_size else None,
+        **({"engine": engine} if engine else {}),
     }
     _refuse_photos_of_another_scene(bool(edit), against)
     from ..conversion import convert as steps_of

@@ -33,16 +33,17 @@ def evaluate(
     from pathlib import Path
 
     from cuda_ext.accelerators import using
+    from fields.engines import AUTO, engines_for
 
     from ..devices import pick_device
-    from ..library import engines_for, open_field
+    from ..library import open_field
     from ..outputs import check_apart
     from ..source import SourceOptions, open_source
 
     if json_to not in (None, "-"):
         check_apart(Path(str(json_to)), source, field)
     opened = open_field(field, pick_device(device))
-    names = engines_for(opened.field, engine)
+    names = engines_for(engine or AUTO, opened.field)
     found = open_source(source, SourceOptions(box, downscale=downscale))
     from ..evaluation import evaluate as steps
 

@@ -55,9 +55,10 @@ def render(
     from dataclasses import replace
 
     from cuda_ext.accelerators import using
+    from fields.engines import AUTO, engines_for
 
     from ..devices import pick_device
-    from ..library import engines_for, open_field
+    from ..library import open_field
     from ..outputs import check_apart
     from ..pictures import PICTURES
     from ..rendering import render_to, renderer_for, shots_along, shots_of
@@ -66,7 +67,7 @@ def render(
     target = _target(out, force)
     check_apart(target, field)
     opened = open_field(field, pick_device(device))
-    names = engines_for(opened.field, engine)
+    names = engines_for(engine or AUTO, opened.field)
     shots = shots_of(cameras, pixels) if cameras else shots_along(path or "orbit", opened.view, frames, pixels)
     if background is not None:
         shots = replace(shots, background=background)

@@ -2,8 +2,16 @@
 #include <nanobind/nanobind.h>
 #include <nanobind/stl/string.h>
 
+#include <algorithm>
 #include <cstdlib>
+#include <iterator>
 #include <string>
+
+#if defined(FS_AMX)
+#include <cpuid.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+#endif
 
 #include "argument.h"
 #include "levels.h"
@@ -29,6 +37,12 @@ FS_INSTRUCTION_SET(avx512bf16)
 }
 }
 #endif
+#if defined(FS_AMX)
+FS_INSTRUCTION_SET(amx)
+#include "prototypes.inc"
+}
+}
+#endif
 
 namespace nb = nanobind;
 
@@ -41,20 +55,36 @@ template <class... A> auto face(void (*kernel)(A...)) {
   };
 }
 
+#if defined(FS_AMX)
+// Whether this process may use the tiles of AMX: Linux gives them to those that ask.
+bool has_tiles() {
+  unsigned a, b, c, d;
+  constexpr unsigned kBf16 = 1u << 22, kTiles = 1u << 24;
+  if (!__get_cpuid_count(7, 0, &a, &b, &c, &d) || !(d & kBf16) || !(d & kTiles)) return false;
+  constexpr long kAsk = 0x1023, kTileData = 18; // ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA
+  return syscall(SYS_arch_prctl, kAsk, kTileData) == 0;
+}
+#endif
+
 // The widest instruction set that this machine has, unless FIELDSCAPE_SIMD names a lower one.
 std::string choose() {
 #if defined(FS_X86)
   __builtin_cpu_init();
+  const char* const names[] = {"baseline", "avx2", "avx512", "avx512bf16", "amx"};
   const char* wish = std::getenv("FIELDSCAPE_SIMD");
-  const std::string limit = wish ? wish : "avx512bf16";
-  const bool avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
-  const bool avx512 = avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512vl") &&
+  const auto named = std::find(std::begin(names), std::end(names), std::string(wish ? wish : "amx"));
+  const auto limit = std::min<ptrdiff_t>(named - std::begin(names), 4);
+  const bool avx2 = limit >= 1 && __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
+  const bool avx512 = avx2 && limit >= 2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512vl") &&
                       __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512bw");
-  if (avx512 && __builtin_cpu_supports("avx512bf16") && limit == "avx512bf16") return "avx512bf16";
-  if (avx512 && limit.rfind("avx512", 0) == 0) return "avx512";
-  if (avx2 && limit != "baseline") return "avx2";
+  const bool halves = avx512 && limit >= 3 && __builtin_cpu_supports("avx512bf16");
+#if defined(FS_AMX)
+  if (halves && limit >= 4 && has_tiles()) return "amx";
 #endif
+  return names[halves ? 3 : avx512 ? 2 : avx2 ? 1 : 0];
+#else
   return "baseline";
+#endif
 }
 
 } // namespace
@@ -87,6 +117,11 @@ std::string choose() {
 NB_MODULE(_native, m) {
   const std::string isa = choose();
   m.attr("simd") = isa;
+#if defined(FS_AMX)
+  if (isa == "amx") {
+    FS_BIND(amx)
+  } else
+#endif
 #if defined(FS_X86)
   if (isa == "avx512bf16") {
     FS_BIND(avx512bf16)

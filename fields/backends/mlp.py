@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from itertools import pairwise
 from typing import Any, ClassVar
 
@@ -16,6 +17,7 @@ from cuda_ext.mlp import MAX_WIDTH, split_weights
 
 from .base import Backend
 
+_RATE = 5e-3  # of layers up to 128 wide
 _FIRST_DISTANCE = 0.01  # of the usual first weights of channel 0, where it is a distance
 
 
@@ -49,7 +51,7 @@ class MLPBackend(Backend):
         "paper": MLPConfig(hidden=256, layers=8, skip=4),
     }
     taught_rate = 2.0
-    step_samples = 1 << 12  # a step through so many weights is dear, and more of them teach more than larger ones
+    step_samples = 1 << 13  # a step through so many weights is dear, and more of them teach more than larger ones
 
     octaves: Tensor
 
@@ -95,7 +97,11 @@ class MLPBackend(Backend):
         last.zero_()
 
     def parameter_groups(self) -> list[ParameterGroup]:
-        return [ParameterGroup(list(self.parameters()), 3e-3 * math.sqrt(128 / max(128, self.config.hidden)))]
+        rate = _RATE * math.sqrt(128 / max(128, self.config.hidden))
+        return [
+            ParameterGroup([weights], rate, matrices=partial(split_weights, widths=widths))
+            for weights, widths in zip(self.parts, self.widths, strict=True)
+        ]
 
 
 def _initial_weights(widths: tuple[int, ...], last: bool) -> nn.Parameter:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from cuda_ext import Adam, ParameterGroup
+from cuda_ext import Muon, ParameterGroup
 
 from ..field import Field
 from ..guard import NaNGuard
@@ -40,7 +40,7 @@ class DistillState:
         groups = self.student.parameter_groups()
         if self.adapter is not None:
             groups.append(ParameterGroup(list(self.adapter.parameters()), _ADAPTER_RATE))
-        self.optimiser = Adam(groups)
+        self.optimiser = Muon(groups)
         self.guard = NaNGuard(self.student, self.optimiser)
         self.guard.rate = rate
         self.student.backend.attach(self.optimiser)

@@ -128,12 +128,14 @@ struct Network {
   // Sum of padded gradients, in the layout of the weights as given.
   void add_up(const std::vector<std::vector<float>>& sums, float* gweights) const {
     for (int k = 0; k < layers; ++k)
-      for (int i = 0; i < width[k]; ++i)
-        for (int o = 0; o < width[k + 1]; ++o) {
-          float total = 0;
-          for (const std::vector<float>& sum : sums) total += sum[packed[k] + static_cast<int64_t>(i) * stride[k + 1] + o];
-          gweights[start[k] + static_cast<int64_t>(i) * width[k + 1] + o] = total;
+      for (int i = 0; i < width[k]; ++i) {
+        float* to = gweights + start[k] + static_cast<int64_t>(i) * width[k + 1];
+        std::fill(to, to + width[k + 1], 0.f);
+        for (const std::vector<float>& sum : sums) {
+          const float* from = sum.data() + packed[k] + static_cast<int64_t>(i) * stride[k + 1];
+          for (int o = 0; o < width[k + 1]; ++o) to[o] += from[o];
         }
+      }
   }
 
   // [stride[k+1], stride[k]]

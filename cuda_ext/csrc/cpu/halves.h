@@ -1,5 +1,5 @@
-// Matrix products of bfloat16 values with sums in single precision: two products in each lane at once where the
-// processor has them (AVX512_BF16), the same values elsewhere.
+// Matrix products of bfloat16 values with sums in single precision: by tiles where the processor has them (AMX), two
+// products in each lane at once where it has those (AVX512_BF16), the same values elsewhere.
 #pragma once
 #include "dense.h"
 
@@ -22,7 +22,15 @@ inline vu rounded(vf v) {
 }
 
 // Words of two values, the first in the lower half.
-inline vu pair(vf first, vf second) { return rounded(first) >> 16 | rounded(second); }
+inline vu pair(vf first, vf second) {
+#if defined(__AVX512BF16__)
+  const __m512i low = _mm512_set_epi16(31, 15, 30, 14, 29, 13, 28, 12, 27, 11, 26, 10, 25, 9, 24, 8, 23, 7, 22, 6, 21,
+                                       5, 20, 4, 19, 3, 18, 2, 17, 1, 16, 0);
+  return (vu)_mm512_permutexvar_epi16(low, (__m512i)_mm512_cvtne2ps_pbh((__m512)second, (__m512)first));
+#else
+  return rounded(first) >> 16 | rounded(second);
+#endif
+}
 
 inline void store_row(uint16_t* p, vf v) {
 #if defined(__AVX512BF16__)
@@ -55,6 +63,127 @@ inline vf add_products(vf sum, vu a, vu b) {
 #endif
 }
 
+#if defined(__AMX_BF16__)
+
+constexpr int kTile = 16; // rows of a tile, and words in each of them
+
+// Tiles 0 to 3 hold sums, 4 and 5 rows of A, 6 and 7 columns of B. The processor reads this, 64 bytes of it.
+struct TileShapes {
+  uint8_t palette = 1, start = 0, reserved[14] = {};
+  uint16_t bytes[16] = {};
+  uint8_t rows[16] = {};
+
+  constexpr explicit TileShapes(int words) { // along K, in each product
+    for (int t = 0; t < 8; ++t) {
+      bytes[t] = static_cast<uint16_t>(t == 4 || t == 5 ? 4 * words : 4 * kTile);
+      rows[t] = static_cast<uint8_t>(t < 6 ? kTile : words);
+    }
+  }
+};
+alignas(64) constexpr TileShapes kWholeTiles(kTile), kHalfTiles(kTile / 2);
+
+// The intrinsics do not say what memory they read.
+inline void finish_stores() { asm volatile("" ::: "memory"); }
+
+// to[16, 16] = from[16, 16], turned
+inline void turn_tile(const uint32_t* from, int64_t from_stride, uint32_t* to, int64_t to_stride) {
+  __m512i a[16], b[16];
+  for (int i = 0; i < 16; ++i) a[i] = (__m512i)load_words(from + i * from_stride);
+  for (int i = 0; i < 16; i += 2) {
+    b[i] = _mm512_unpacklo_epi32(a[i], a[i + 1]), b[i + 1] = _mm512_unpackhi_epi32(a[i], a[i + 1]);
+  }
+  for (int i = 0; i < 16; i += 4)
+    for (int j = 0; j < 2; ++j) {
+      a[i + 2 * j] = _mm512_unpacklo_epi64(b[i + j], b[i + j + 2]);
+      a[i + 2 * j + 1] = _mm512_unpackhi_epi64(b[i + j], b[i + j + 2]);
+    }
+  for (int j = 0; j < 4; ++j) { // columns j, j + 4, j + 8 and j + 12 of four rows each
+    const __m512i low = _mm512_shuffle_i32x4(a[j], a[j + 4], 0x88), high = _mm512_shuffle_i32x4(a[j], a[j + 4], 0xdd);
+    const __m512i low8 = _mm512_shuffle_i32x4(a[j + 8], a[j + 12], 0x88);
+    const __m512i high8 = _mm512_shuffle_i32x4(a[j + 8], a[j + 12], 0xdd);
+    store_words(to + j * to_stride, (vu)_mm512_shuffle_i32x4(low, low8, 0x88));
+    store_words(to + (j + 4) * to_stride, (vu)_mm512_shuffle_i32x4(high, high8, 0x88));
+    store_words(to + (j + 8) * to_stride, (vu)_mm512_shuffle_i32x4(low, low8, 0xdd));
+    store_words(to + (j + 12) * to_stride, (vu)_mm512_shuffle_i32x4(high, high8, 0xdd));
+  }
+}
+
+// put for R tiles of rows, from row m on, and C tiles of columns, from column n on; a starts at row m.
+template <int R, int C, class Put>
+inline void block_of_tiles(const uint32_t* a, int64_t a_stride, const uint32_t* b, int m, int n, int K, int N,
+                           int words, const Put& put) {
+  _tile_zero(0);
+  if constexpr (C > 1) _tile_zero(1);
+  if constexpr (R > 1) _tile_zero(2);
+  if constexpr (R > 1 && C > 1) _tile_zero(3);
+  for (int k = 0; k < K; k += words) {
+    const uint32_t* row = b + static_cast<int64_t>(k) * N + n;
+    _tile_loadd(4, a + k, 4 * a_stride);
+    _tile_loadd(6, row, 4 * N);
+    _tile_dpbf16ps(0, 4, 6);
+    if constexpr (C > 1) {
+      _tile_loadd(7, row + kTile, 4 * N);
+      _tile_dpbf16ps(1, 4, 7);
+    }
+    if constexpr (R > 1) {
+      _tile_loadd(5, a + kTile * a_stride + k, 4 * a_stride);
+      _tile_dpbf16ps(2, 5, 6);
+      if constexpr (C > 1) _tile_dpbf16ps(3, 5, 7);
+    }
+  }
+  alignas(64) float sums[R * kTile][C * kTile];
+  constexpr int bytes = sizeof(sums[0]);
+  _tile_stored(0, sums[0], bytes);
+  if constexpr (C > 1) _tile_stored(1, sums[0] + kTile, bytes);
+  if constexpr (R > 1) _tile_stored(2, sums[kTile], bytes);
+  if constexpr (R > 1 && C > 1) _tile_stored(3, sums[kTile] + kTile, bytes);
+  finish_stores();
+  constexpr int kRows = 4;
+  for (int r = 0; r < R * kTile; r += kRows) {
+    vf part[kRows][C];
+    for (int i = 0; i < kRows; ++i)
+      for (int p = 0; p < C; ++p) part[i][p] = load(sums[r + i] + p * W);
+    put(m + r, n, part);
+  }
+}
+
+// put(m, n, sums of R rows and P vectors) for all of A B, with A[M, 2K] as words a[row * row_step + k * k_step] and
+// B[2K, N] as words b[K, N]; one of the steps is 1. M and N are multiples of kUnit.
+template <class Put>
+void multiply_halves(const uint32_t* a, int64_t row_step, int64_t k_step, const uint32_t* b, int M, int K, int N,
+                     const Put& put) {
+  static thread_local std::vector<uint32_t> turned;
+  const int words = K % kTile ? kTile / 2 : kTile;
+  _tile_loadconfig(K % kTile ? &kHalfTiles : &kWholeTiles);
+  for (int m = 0; m < M; m += 2 * kTile) {
+    const int rows = std::min(2 * kTile, M - m);
+    const uint32_t* block = a + m * row_step;
+    int64_t stride = row_step;
+    if (k_step != 1) { // K is a number of samples here, a multiple of kTile
+      turned.resize(static_cast<size_t>(2 * kTile) * K), stride = K;
+      for (int r = 0; r < rows; r += kTile)
+        for (int k = 0; k < K; k += kTile)
+          turn_tile(block + r + k * k_step, k_step, turned.data() + r * stride + k, stride);
+      block = turned.data();
+    }
+    finish_stores();
+    for (int n = 0; n < N; n += 2 * kTile) {
+      const bool wide = N - n > kTile;
+      if (rows > kTile && wide)
+        block_of_tiles<2, 2>(block, stride, b, m, n, K, N, words, put);
+      else if (rows > kTile)
+        block_of_tiles<2, 1>(block, stride, b, m, n, K, N, words, put);
+      else if (wide)
+        block_of_tiles<1, 2>(block, stride, b, m, n, K, N, words, put);
+      else
+        block_of_tiles<1, 1>(block, stride, b, m, n, K, N, words, put);
+    }
+  }
+  _tile_release();
+}
+
+#else
+
 // put(m, n, sums of R rows and P vectors) for all of A B, with A[M, 2K] as words a[row * row_step + k * k_step] and
 // B[2K, N] as words b[K, N]; M and N are multiples of kUnit.
 template <int P, class Put>
@@ -84,10 +213,22 @@ void multiply_halves(const uint32_t* a, int64_t row_step, int64_t k_step, const 
   for (; n < N; n += W) panel_of_halves<1>(a, row_step, k_step, b, M, K, N, n, put);
 }
 
+#endif
+
 // Stores an array of vectors [R][P] at row m, column n of a matrix.
 template <int R, int P> inline void put_rows(const vf (&v)[R][P], uint16_t* rows, int stride, int m, int n) {
-  for (int r = 0; r < R; ++r)
-    for (int p = 0; p < P; ++p) store_row(rows + (m + r) * stride + n + p * W, v[r][p]);
+  for (int r = 0; r < R; ++r) {
+    uint16_t* row = rows + (m + r) * stride + n;
+#if defined(__AVX512BF16__)
+    for (int p = 0; p + 1 < P; p += 2) {
+      const __m512bh two = _mm512_cvtne2ps_pbh((__m512)v[r][p + 1], (__m512)v[r][p]);
+      std::memcpy(row + p * W, &two, sizeof(two));
+    }
+    if constexpr (P % 2) store_row(row + (P - 1) * W, v[r][P - 1]);
+#else
+    for (int p = 0; p < P; ++p) store_row(row + p * W, v[r][p]);
+#endif
+  }
 }
 
 template <int R, int P> inline void put_pairs(const vf (&v)[R][P], uint32_t* pairs, int stride, int m, int n) {
@@ -146,9 +287,9 @@ struct HalfBlock {
   std::vector<Halves> active;                 // input of each layer
   Halves passed, next;                        // gradients between layers
 
-  static int rows(int count) { return padded(count, kUnit); }
+  static int rows(int count) { return padded(count, 2 * kUnit); }
 
-  // Room for a block of M samples, a multiple of kUnit. Rows that are not filled must be zero.
+  // Room for a block of M samples, a multiple of 2 kUnit. Rows that are not filled must be zero.
   void resize(const HalfNetwork& half, int M) {
     const Network& net = half.net;
     active.resize(net.layers);
