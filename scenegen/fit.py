@@ -187,16 +187,12 @@ def optimise(
         if step in begins:
             leaf, optimiser = _leaf(planes, begins[step], decoder, learn_decoder)
         planes = leaf.permute(0, 1, 4, 2, 3)
-        drawn, loss = draw(batch, settings.preset.points, generator), 0.0
-        for first in range(0, len(planes), settings.preset.batch):
-            some = slice(first, first + settings.preset.batch)
-            losses = fit_loss(decoder, planes[some], {k: t[some] for k, t in drawn.items()}, settings.weights)
-            losses.sum().backward()  # a sum, so that a block's steps are the same in any company
-            loss += float(losses.detach().sum()) / len(planes)
+        losses = fit_loss(decoder, planes, draw(batch, settings.preset.points, generator), settings.weights)
+        losses.sum().backward()  # a sum, so that a block's steps are the same in any company
         optimiser.collect()
         optimiser.step(_rate(step / steps))
         planes = planes.detach()
-        yield Step(step + 1, _finite(loss, step), planes)
+        yield Step(step + 1, _finite(float(losses.detach().mean()), step), planes)
 
 
 def _rate(done: float) -> float:

@@ -66,7 +66,7 @@ def draw(samples: Mapping[str, Tensor], points: int, generator: torch.Generator)
     """A batch of `points` samples of every block, the same numbers in each, a quarter from each kind.
 
     Gradients are looked at in a quarter of them, `steep_points` [B, S, 3]: first those on the surface that
-    `normals` go with, then some near it. `points` [B, P - S, 3] follow; `sdf` and `surface` [B, P]: of both together.
+    `normals` go with, then some near it. `points` [B, P - S, 3] follow; `sdf` and `surface` are of both together.
     """
     kind = samples["normals"].shape[1]
     steep = points // 8
@@ -81,7 +81,7 @@ def draw(samples: Mapping[str, Tensor], points: int, generator: torch.Generator)
         "steep_points": samples["points"][:, first].float(),
         "points": samples["points"][:, rest].float(),
         "sdf": samples["sdf"][:, order].float(),
-        "surface": (order < kind).to(device).expand(len(samples["points"]), -1),
+        "surface": (order < kind).to(device),
         "normals": samples["normals"][:, on[:steep]].float(),
     }
 
