@@ -3,7 +3,7 @@
     python -m benchmarks.quality DATA [ROW …]
 
 DATA holds `nerf/…` and `meshes/…`. Each row is fitted, scored and added to
-benchmarks/results/quality-<date>.json as soon as it is done; rows that are there already are kept.
+benchmarks/results/quality-<instruction set>-<date>.json as soon as it is done; rows that are there already are kept.
 """
 
 from __future__ import annotations
@@ -37,11 +37,11 @@ class Row:
     options: list[str] = field(default_factory=list)
 
 
-HALF = ["--engine", "half"]
+HALF, NATIVE = ["--engine", "half"], ["--engine", "native"]
 LARGE = ["--set", "log2_entries=18"]  # twice the table: worth its time in minutes only
 ROWS = [
     Row("lego-60", "nerf/lego_400", 60, 30.0, options=HALF),
-    Row("lego-60-native", "nerf/lego_400", 60, 30.0),
+    Row("lego-60-native", "nerf/lego_400", 60, 30.0, options=NATIVE),
     Row("lego-300", "nerf/lego_400", 300, 33.0, options=HALF),
     Row("lego-300-large", "nerf/lego_400", 300, 33.0, options=[*HALF, *LARGE]),
     Row("chair-60", "nerf/chair_400", 60, 32.0, options=HALF),
@@ -107,8 +107,9 @@ def main() -> None:
     parser.add_argument("rows", nargs="*", help=", ".join(row.name for row in ROWS))
     parser.add_argument("--seed", type=int, default=0)
     given = parser.parse_args()
-    path = RESULTS / f"quality-{datetime.date.today()}.json"
-    document = read_json(path) if path.exists() else {"hardware": hardware(), "versions": versions(), "rows": []}
+    machine = hardware()
+    path = RESULTS / f"quality-{machine['native']}-{datetime.date.today()}.json"
+    document = read_json(path) if path.exists() else {"hardware": machine, "versions": versions(), "rows": []}
     done = {(row["name"], row["seed"]) for row in document["rows"]}
     for row in ROWS:
         if (given.rows and row.name not in given.rows) or (row.name, given.seed) in done:
