@@ -37,14 +37,9 @@ def pick_device(name: str) -> str:
 
 
 def pick_bfloat16(wanted: bool | None, device: str) -> bool:
-    """Whether networks are trained in bfloat16: as `wanted`; with None where the hardware multiplies it faster.
-
-    That is on GPUs that have it and on CPUs with AMX. On CPUs with AVX512-BF16 alone it hardly pays.
-    """
+    """Whether networks are trained in bfloat16: as `wanted`; with None where the hardware multiplies it faster."""
     if wanted is not None:
         return wanted
-    import torch
+    from cuda_ext.accelerators import bfloat16_is_faster
 
-    if device == "cpu":
-        return bool(torch.cpu.get_capabilities().get("amx_bf16", False))
-    return torch.cuda.is_bf16_supported(including_emulation=False)
+    return bfloat16_is_faster(device.partition(":")[0])

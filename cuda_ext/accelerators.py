@@ -47,13 +47,23 @@ def halves_are_faster() -> bool:
     return native is not None and native.simd == "amx"
 
 
+def bfloat16_is_faster(device: str) -> bool:
+    """Whether torch multiplies matrices faster in bfloat16: on GPUs that have it and on CPUs with AMX.
+
+    On CPUs with AVX512-BF16 alone it hardly pays.
+    """
+    if device == "cpu":
+        return bool(torch.cpu.get_capabilities().get("amx_bf16", False))
+    return torch.cuda.is_bf16_supported(including_emulation=False)
+
+
 @contextlib.contextmanager
 def using(*names: str) -> Iterator[None]:
     """Run the operators that these have with them inside the block, the others with our usual kernels.
 
-    half: `mlp` up to a width of 128, before tinycudann, and the network of `render_loss`; fp16 on a GPU, bfloat16 on
-    a CPU. On a GPU only: tinycudann: `hash_grid`, and the `mlp`s whose shape its fused
-    kernels take. nerfacc: `march` and `composite`.
+    half: `mlp` up to a width of 128 (any, by AMX), before tinycudann, and the network of `render_loss`; fp16 on a GPU,
+    bfloat16 on a CPU. On a GPU only: tinycudann: `hash_grid`, and the `mlp`s whose shape its fused kernels take.
+    nerfacc: `march` and `composite`.
 
     Raises:
         RuntimeError: one cannot be used here, with the reason.

@@ -14,10 +14,10 @@ import torch
 from torch import Tensor
 
 from . import with_tinycudann
-from .accelerators import HALF, accelerator
+from .accelerators import HALF, accelerator, halves_are_faster
 from .engine import LIBRARY, expect, launch, native_for
 
-MAX_WIDTH = 128  # wider networks are left to the BLAS
+MAX_WIDTH = 128  # wider networks are left to the BLAS, but by AMX
 _KEEPERS = ("cuda",)  # keep hidden activations for the backward pass; others compute them again, which is faster there
 
 
@@ -40,7 +40,8 @@ def mlp(x: Tensor, weights: Tensor, widths: Sequence[int]) -> Tensor:
         raise ValueError(f"mlp: widths {widths}, expected at least two positive numbers")
     x = expect("mlp", "x", x, (-1, widths[0]))
     weights = expect("mlp", "weights", weights, (weight_count(widths),), x)
-    if max(widths) <= MAX_WIDTH and accelerator(HALF, x) is not None:
+    by_tiles = x.device.type == "cpu" and halves_are_faster()
+    if (by_tiles or max(widths) <= MAX_WIDTH) and accelerator(HALF, x) is not None:
         return torch.ops.fieldscape.mlp_half(x, weights, widths)
     tcnn = accelerator("tinycudann", x) if with_tinycudann.suits_network(widths) else None
     if tcnn is not None:

@@ -8,12 +8,14 @@ from collections import defaultdict
 import torch
 from torch import Tensor
 
+from .accelerators import bfloat16_is_faster
 from .adam import Adam, ParameterGroup
 
 _MOMENTUM = 0.95
 _ROUNDS, _QUINTIC = 5, (3.4445, -4.7750, 2.0315)
 _SIZE = 0.2  # root mean square of a step's entries at rate 1, about what Adam's have
 _LEAST_NORM = 1e-12
+_LARGE = 128  # rows from which on bfloat16 pays
 
 
 class Muon(Adam):
@@ -59,20 +61,33 @@ def rows(weight: Tensor) -> list[Tensor]:
 def orthogonalised(matrices: Tensor) -> Tensor:
     """About U V^T for each matrix U S V^T of [B, M, N]: singular values become 0.7 to 1.2.
 
-    Newton-Schulz iteration with the quintic polynomial of Jordan et al. 2024, which is steepest at zero. All rounds
-    work on the smaller Gram matrix: a round takes X to Q X, with a polynomial Q of X X^T, and that to Q X X^T Q.
-    What a matrix of lower rank lacks stays zero.
+    Newton-Schulz iteration with the quintic polynomial of Jordan et al. 2024, which is steepest at zero. What a matrix
+    of lower rank lacks stays zero. Large matrices are multiplied in bfloat16 where that is faster.
     """
     tall = matrices.shape[1] > matrices.shape[2]
     x = matrices.mT if tall else matrices
     x = x / x.norm(dim=(1, 2), keepdim=True).clamp_min(_LEAST_NORM)
+    halves = x.shape[1] >= _LARGE and bfloat16_is_faster(x.device.type)
+    x = _by_rounds(x.bfloat16()).float() if halves else _by_gram(x)
+    return x.mT if tall else x
+
+
+def _by_rounds(x: Tensor) -> Tensor:
+    """Round by round, as stable as bfloat16 needs it."""
+    a, b, c = _QUINTIC
+    for _ in range(_ROUNDS):
+        gram = x @ x.mT
+        x = torch.baddbmm(x, torch.baddbmm(gram, gram, gram, beta=b, alpha=c), x, beta=a)
+    return x
+
+
+def _by_gram(x: Tensor) -> Tensor:
+    """All rounds on the smaller Gram matrix: a round takes X to Q X, Q a polynomial of X X^T, and that to Q X X^T Q."""
     a, b, c = _QUINTIC
     gram, one = x @ x.mT, torch.eye(x.shape[1], device=x.device)
-    total = torch.baddbmm(gram, gram, gram, beta=b, alpha=c) + a * one
-    factor = total
+    total = factor = torch.baddbmm(gram, gram, gram, beta=b, alpha=c) + a * one
     for _ in range(_ROUNDS - 1):
         gram = factor @ gram @ factor
         factor = torch.baddbmm(gram, gram, gram, beta=b, alpha=c) + a * one
         total = factor @ total
-    x = total @ x
-    return x.mT if tall else x
+    return total @ x

@@ -67,6 +67,13 @@ class TestNativeHalves(HalfParity):
     def device(self) -> torch.device:
         return CPU
 
+    @pytest.mark.parametrize("widths", [(64, 256, 256, 16), (320, 256, 160, 48)])
+    def test_half_mlp_of_any_width(
+        self, device: torch.device, widths: tuple[int, ...], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(sys.modules["cuda_ext.mlp"], "halves_are_faster", lambda: True)
+        self.test_half_mlp_agrees_with_rounded_arithmetic(device, widths, 161)
+
 
 @needs_native
 @pytest.mark.parametrize("simd", ["baseline", "avx2", "avx512", "avx512bf16"])

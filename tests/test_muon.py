@@ -45,6 +45,16 @@ def test_singular_values_become_about_one_and_directions_stay(shape):
     torch.testing.assert_close(found, torch.diag_embed(values), atol=1e-4, rtol=0)
 
 
+def test_large_matrices_in_bfloat16(monkeypatch):
+    monkeypatch.setattr("cuda_ext.muon.bfloat16_is_faster", lambda device: device == "cpu")
+    matrices = torch.randn(2, 160, 130, generator=torch.Generator().manual_seed(1))
+    left, _, right = torch.linalg.svd(matrices, full_matrices=False)
+    found = left.mT @ orthogonalised(matrices) @ right.mT
+    values = found.diagonal(dim1=1, dim2=2)
+    assert values.min() > 0.6 and values.max() < 1.3
+    assert (found - torch.diag_embed(values)).abs().max() < 0.03
+
+
 def test_what_a_matrix_lacks_stays_zero():
     matrix = torch.outer(torch.arange(1.0, 7.0), torch.ones(5))[None]
     assert torch.linalg.svdvals(orthogonalised(matrix))[0, 1:].max() < 1e-4
