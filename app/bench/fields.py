@@ -6,10 +6,12 @@ from collections.abc import Iterator
 
 from torch import Tensor
 
+from cuda_ext.accelerators import using
 from data.procedural import make_capture, orbit_cameras
 from fields.backends import BACKENDS
 from fields.budget import Budget
 from fields.distill import distill
+from fields.engines import AUTO, engines_for
 from fields.field import Field
 from fields.fit import REPORT_STEPS, FitState, fit_images
 from fields.progress import Progress
@@ -126,7 +128,8 @@ def _rendering(field: Field, side: int) -> Work:
     cameras = orbit_cameras(1, side)
 
     def run() -> None:
-        render_view(field, cameras, 0)
+        with using(*engines_for(AUTO, field)):
+            render_view(field, cameras, 0)
 
     return run
 

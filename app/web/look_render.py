@@ -12,7 +12,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from cuda_ext.accelerators import using
 from fields.cameras import Cameras
+from fields.engines import AUTO, engines_for
 
 from ..library import OpenField, open_field
 from ..pictures import PICTURES, depth_range, jpeg, picture_of
@@ -72,7 +74,8 @@ class Painter:
         size = max(_LEAST_SIDE, round(width * scale)), max(_LEAST_SIDE, round(height * scale))
         whole = coarse or opened.view.ndc_near is not None  # NDC rays go by the whole picture's size
         rows = size[1] if whole else max(1, round(_BAND_SECONDS / self._rate(key) / size[0]))
-        views = self._rendered(opened, order, size, rows, between)
+        with using(*engines_for(AUTO, opened.field)):
+            views = self._rendered(opened, order, size, rows, between)
         span = depth_range(views["depth"], views["opacity"]) if mode == "depth" else (0.0, 1.0)
         picture = jpeg(picture_of(mode, views, span), _COARSE_QUALITY if coarse else _FINE_QUALITY)
         seconds = time.perf_counter() - start - opening
