@@ -10,8 +10,10 @@ from typing import Any
 
 from torch import Tensor
 
+from cuda_ext.accelerators import using
 from data.procedural import make_capture, write_capture
 from fields.backends import BACKENDS
+from fields.engines import AUTO, engines_for
 from fields.mesh_files import save_mesh
 from fields.progress import Progress
 from fields.render import render_view
@@ -147,7 +149,8 @@ class _Demo:
         """PSNR and SSIM of every field on all test photos."""
         scores = []
         for opened in fields:
-            found = yield from against_photos(opened.field, capture)
+            with using(*engines_for(AUTO, opened.field)):
+                found = yield from against_photos(opened.field, capture)
             scores.append(
                 {
                     "backend": opened.field.name,

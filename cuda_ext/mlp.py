@@ -40,8 +40,8 @@ def mlp(x: Tensor, weights: Tensor, widths: Sequence[int]) -> Tensor:
         raise ValueError(f"mlp: widths {widths}, expected at least two positive numbers")
     x = expect("mlp", "x", x, (-1, widths[0]))
     weights = expect("mlp", "weights", weights, (weight_count(widths),), x)
-    by_tiles = x.device.type == "cpu" and halves_are_faster()
-    if (by_tiles or max(widths) <= MAX_WIDTH) and accelerator(HALF, x) is not None:
+    suits_halves = max(widths) <= MAX_WIDTH or (x.device.type == "cpu" and halves_are_faster())
+    if suits_halves and accelerator(HALF, x) is not None:
         return torch.ops.fieldscape.mlp_half(x, weights, widths)
     tcnn = accelerator("tinycudann", x) if with_tinycudann.suits_network(widths) else None
     if tcnn is not None:

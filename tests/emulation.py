@@ -38,7 +38,8 @@ def emulation() -> ctypes.CDLL:
 def emulated_kernels() -> SimpleNamespace:
     """The library as the engine sees a compiled module: launchers by name, errors raised."""
     library = emulation()
-    return SimpleNamespace(**{name: _launcher(library, name, types) for name, types in prototypes().items()})
+    launchers = {name: _launcher(library, name, types) for name, types in prototypes().items()}
+    return SimpleNamespace(simd="emulated", **launchers)
 
 
 def _launcher(library: ctypes.CDLL, name: str, types: list[str]) -> Callable[..., None]:

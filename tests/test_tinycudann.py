@@ -168,7 +168,7 @@ def test_a_field_computes_and_learns_with_it_as_without(tcnn: None) -> None:
 def test_a_run_fitted_with_it_is_a_run_like_any_other(
     tcnn: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(fitting, "engine_names", lambda text, device: (text,))  # on the CPU, as no GPU is needed here
+    monkeypatch.setattr(fitting, "engines_for", lambda text, *_: (text,))  # on the CPU, as no GPU is needed here
     settings = fitting.FitSettings(preset="tiny", steps=32, engine="tinycudann")
     steps = fitting.fit_run(open_source(str(tiny_capture())), settings, tmp_path / "run")
     record: dict = {}
