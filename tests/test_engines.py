@@ -129,6 +129,7 @@ def test_commands_refuse_an_engine_that_is_not_there(engine: str, tmp_path: Path
         run("fit", tiny_capture(), "--out", tmp_path / "run", *words),
         run("eval", fitted, tiny_capture(), *words),
         run("render", fitted, "--out", tmp_path / "pictures", *words),
+        run("convert", fitted, "--to", "vm", "--out", tmp_path / "vm.safetensors", *words),
     ):
         refused(outcome, 4, "E-ENV-ENGINE", engine.split("+")[0], "fieldscape doctor")
     assert not list(tmp_path.iterdir())
