@@ -101,18 +101,24 @@ def march_scene(unbounded: bool, cone: float) -> tuple[MarchSpace, Tensor, Tenso
 
 def assert_cases_agree_on(simd: str, module: str) -> None:
     """Run a test module's comparison with the reference in double precision, for all its CASES, at most with `simd`."""
-    code = (
-        f"import sys; sys.path.insert(0, {str(Path(__file__).parent)!r}); import {module} as t\n"
-        "for case in t.CASES: t.test_kernels_agree_with_the_reference_in_double_precision(*case)\n"
+    run_with(
+        simd,
+        f"import {module} as t\n"
+        "for case in t.CASES: t.test_kernels_agree_with_the_reference_in_double_precision(*case)\n",
     )
+
+
+def run_with(simd: str, code: str) -> str:
+    """What Python prints for some code beside these tests, in a process of at most that instruction set."""
     done = subprocess.run(
-        [sys.executable, "-c", code],
+        [sys.executable, "-c", f"import sys; sys.path.insert(0, {str(Path(__file__).parent)!r})\n{code}"],
         env={**os.environ, "FIELDSCAPE_SIMD": simd},
         capture_output=True,
         text=True,
         timeout=120,
     )
     assert done.returncode == 0, done.stderr
+    return done.stdout
 
 
 def both(function: Callable[..., Outputs], *inputs: object) -> tuple[list[Tensor], list[Tensor]]:

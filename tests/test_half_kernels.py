@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 import torch
 from half_parity import HalfParity
-from kernel_parity import CPU, needs_native
+from kernel_parity import CPU, needs_native, run_with
 
 
 @needs_native
@@ -35,19 +32,9 @@ class TestNativeHalves(HalfParity):
 @pytest.mark.parametrize("simd", ["baseline", "avx2", "avx512", "avx512bf16"])
 def test_halves_are_the_same_with_every_instruction_set(simd: str) -> None:
     code = (
-        f"import sys; sys.path.insert(0, {str(Path(__file__).parent)!r}); import half_parity as h, torch\n"
+        "import half_parity as h, torch\n"
         "case = h.problem(torch.device('cpu'), (31, 32, 20, 3), 100)\n"
         "for values in h.halves(*case[:2], (31, 32, 20, 3), case[2]): print(float(values.double().square().sum()))\n"
     )
-    found = []
-    for limit in (simd, "amx"):
-        done = subprocess.run(
-            [sys.executable, "-c", code],
-            env={**os.environ, "FIELDSCAPE_SIMD": limit},
-            capture_output=True,
-            text=True,
-            timeout=120,
-        )
-        assert done.returncode == 0, done.stderr
-        found.append([float(line) for line in done.stdout.split()])
-    assert found[0] == pytest.approx(found[1], rel=1e-3)
+    lower, highest = ([float(line) for line in run_with(limit, code).split()] for limit in (simd, "amx"))
+    assert lower == pytest.approx(highest, rel=1e-3)
