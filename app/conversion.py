@@ -16,7 +16,7 @@ from fields.distill import DistillOptions, DistillState, distill
 from fields.engines import NATIVE
 from fields.field import Field
 from fields.field_file import field_header, save_field
-from fields.fit import FitState, fit_images
+from fields.fit import FitOptions, FitState, fit_images
 from fields.progress import Progress
 from fields.run_folder import RunFolder
 from fields.views import Capture
@@ -47,6 +47,7 @@ from .teachers import Teacher, teacher_of
 from .viewpoint import of_capture
 
 _FINETUNE_SEED = 1  # added to the conversion's own
+_CLEAR = 256  # cells looked at in each step on photos, so that no fog comes back
 
 
 def convert(
@@ -162,7 +163,9 @@ class _Conversion:
             self.spent = before.with_finetune(state.step, state.elapsed)
             self._save(FINETUNE, before.steps + state.step, state.tensors(), status)
 
-        with closing(saved(fit_images(self.student, capture, budget, seed=seed, state=state), save)) as reports:
+        options = FitOptions(near=capture.near, clear=_CLEAR)
+        steps = fit_images(self.student, capture, budget, seed=seed, state=state, options=options)
+        with closing(saved(steps, save)) as reports:
             for progress in reports:
                 yield replace(progress, phase=FINETUNE)
         self.student.backend.attach(None)

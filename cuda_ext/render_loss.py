@@ -51,7 +51,7 @@ def reached(density: Tensor, start: Tensor, end: Tensor, offsets: Tensor, ray: T
 def render_loss(
     features: Tensor,
     harmonics: Tensor,
-    weights: Tensor,
+    weights: Tensor | None,
     widths: tuple[int, ...],
     start: Tensor,
     end: Tensor,
@@ -64,22 +64,26 @@ def render_loss(
 
     features [S, 1 + A] (log-density, appearance), harmonics [R, D] of the rays' view directions, a colour
     network of `widths` (A + D, ..., 3) with flat `weights`, samples start, end [S] and offsets [R + 1].
+    Without a network (None and no widths), appearance [3, D] holds each colour's coefficients of the harmonics.
     Samples that light does not reach get no colour and no gradient. Differentiable in features and weights.
     """
     features = expect("render_loss", "features", features, (-1, -1))
     samples, channels = features.shape
     harmonics = expect("render_loss", "harmonics", harmonics, (-1, -1), features)
     rays = harmonics.shape[0]
-    weights = expect("render_loss", "weights", weights, (weight_count(widths),), features)
+    if weights is not None:
+        weights = expect("render_loss", "weights", weights, (weight_count(widths),), features)
     start = expect("render_loss", "start", start, (samples,), features)
     end = expect("render_loss", "end", end, (samples,), features)
     offsets = expect_runs("render_loss", offsets, rays, samples, features)
     wanted = expect("render_loss", "wanted", wanted, (rays, 3), features)
     background = expect("render_loss", "background", background, (rays, 3), features)
-    if widths[0] != channels - 1 + harmonics.shape[1] or widths[-1] != 3:
+    if weights is None and channels - 1 != 3 * harmonics.shape[1]:
+        raise ValueError(f"render_loss: {channels - 1} coefficients, expected 3 * {harmonics.shape[1]}")
+    if weights is not None and (widths[0] != channels - 1 + harmonics.shape[1] or widths[-1] != 3):
         raise ValueError(f"render_loss: widths {widths}, expected {channels - 1 + harmonics.shape[1]}, ..., 3")
     arguments = features, harmonics, weights, widths, start, end, offsets, wanted, background, rule
-    if features.device.type == "cpu" and max(widths) <= MAX_WIDTH and native_for(features.device):
+    if features.device.type == "cpu" and max(widths, default=0) <= MAX_WIDTH and native_for(features.device):
         return _RenderLoss.apply(*arguments)
     return render_loss_reference(*arguments)
 
@@ -87,7 +91,7 @@ def render_loss(
 def render_loss_reference(
     features: Tensor,
     harmonics: Tensor,
-    weights: Tensor,
+    weights: Tensor | None,
     widths: tuple[int, ...],
     start: Tensor,
     end: Tensor,
@@ -101,8 +105,11 @@ def render_loss_reference(
     ray = torch.repeat_interleave(torch.arange(len(wanted), device=features.device), offsets.diff())
     seen = reached(density, start, end, offsets, ray, rule.stop)
     ray = ray.index_select(0, seen)
-    inputs = torch.cat([features.index_select(0, seen)[:, 1:], harmonics.index_select(0, ray)], dim=1)
-    rgb = torch.sigmoid(mlp(inputs, weights, widths))
+    appearance, directions = features.index_select(0, seen)[:, 1:], harmonics.index_select(0, ray)
+    if weights is None:
+        rgb = torch.sigmoid(torch.einsum("ncd,nd->nc", appearance.unflatten(1, (3, -1)), directions))
+    else:
+        rgb = torch.sigmoid(mlp(torch.cat([appearance, directions], dim=1), weights, widths))
     kept = torch.searchsorted(ray, torch.arange(len(wanted) + 1, device=features.device))
     color = composite(
         density.index_select(0, seen), rgb, start.index_select(0, seen), end.index_select(0, seen), kept, background
@@ -118,7 +125,7 @@ class _RenderLoss(torch.autograd.Function):
         ctx: Any,
         features: Tensor,
         harmonics: Tensor,
-        weights: Tensor,
+        weights: Tensor | None,
         widths: tuple[int, ...],
         start: Tensor,
         end: Tensor,
@@ -128,7 +135,8 @@ class _RenderLoss(torch.autograd.Function):
         rule: DensityRule,
     ) -> Tensor:
         loss = torch.zeros(1, dtype=torch.float64)
-        gfeatures, gweights = torch.empty_like(features), torch.empty_like(weights)
+        gfeatures = torch.empty_like(features)
+        gweights = None if weights is None else torch.empty_like(weights)
         shape = np.asarray(widths, dtype=np.int32)
         launch(
             "render_loss",
@@ -137,7 +145,7 @@ class _RenderLoss(torch.autograd.Function):
             harmonics,
             weights,
             shape.ctypes.data,
-            len(widths) - 1,
+            max(0, len(widths) - 1),
             start,
             end,
             offsets,
@@ -162,4 +170,4 @@ class _RenderLoss(torch.autograd.Function):
         gfeatures, gweights = ctx.saved_tensors
         if float(gloss) == 1.0:  # the loss itself, as nearly always: spares a pass over the gradient
             return gfeatures, None, gweights, *[None] * 7
-        return gfeatures * gloss, None, gweights * gloss, *[None] * 7
+        return gfeatures * gloss, None, None if gweights is None else gweights * gloss, *[None] * 7

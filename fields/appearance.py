@@ -23,6 +23,8 @@ def init_weights(widths: tuple[int, ...], generator: torch.Generator | None = No
 class ViewMLP(nn.Module):
     """Features [A] and the view direction in harmonics of degree 4, through a small network (Instant-NGP)."""
 
+    degree = _DIRECTION_DEGREE
+
     def __init__(self, channels: int, hidden: int = 32, layers: int = 2) -> None:
         super().__init__()
         self.widths = (channels + _DIRECTION_DEGREE**2, *[hidden] * layers, 3)
@@ -31,15 +33,10 @@ class ViewMLP(nn.Module):
 
     def forward(self, features: Tensor, directions: Tensor, index: Tensor | None = None) -> Tensor:
         """rgb [N, 3] in (0, 1). `directions` [N, 3], or [R, 3] with `index` [N] choosing rows."""
-        harmonics = self.harmonics(directions)
+        harmonics = spherical_harmonics(directions, self.degree)
         if index is not None:
             harmonics = harmonics.index_select(0, index)
         return torch.sigmoid(mlp(torch.cat([features, harmonics], dim=1), self.weights, self.widths))
-
-    @staticmethod
-    def harmonics(directions: Tensor) -> Tensor:
-        """What the network sees of unit view directions [N, 3]: [N, 16]."""
-        return spherical_harmonics(directions, _DIRECTION_DEGREE)
 
     def parameter_groups(self) -> list[ParameterGroup]:
         return [ParameterGroup([self.weights], 5e-3, decay=1e-6)]
@@ -47,6 +44,9 @@ class ViewMLP(nn.Module):
 
 class SHColor(nn.Module):
     """Features are harmonic coefficients of each colour: no network (Plenoxels, section 3)."""
+
+    widths: tuple[int, ...] = ()
+    weights = None
 
     def __init__(self, channels: int) -> None:
         super().__init__()

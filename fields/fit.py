@@ -15,6 +15,7 @@ from .budget import Budget, decayed_rate
 from .cameras import Rays
 from .errors import UserError
 from .field import Field
+from .fog import empty_log_density, fog_loss
 from .guard import NaNGuard
 from .occupancy import FIT_STRIDE
 from .progress import Progress
@@ -26,15 +27,21 @@ REPORT_STEPS = 16
 _GRID_STEPS = 32  # between two updates of the occupancy grid
 _WARM_STEPS, _FIRST_BATCH = 512, 0.2
 _MIN_RAYS, _MAX_RAYS = 64, 1 << 14
+_FOG_WEIGHT = 1e-5  # of the mean squared excess of the logarithm: enough, and pictures do not suffer
 _BLOCK = 1 << 15  # pixels drawn at a time: many small tensors' overhead is paid once
 
 
 @dataclass(frozen=True)
 class FitOptions:
-    """What a fit may vary; the defaults serve every capture."""
+    """What a fit may vary; the defaults serve every capture.
+
+    clear: random cells looked at in each step, of which the empty ones are kept so. Rays never go there, but features
+    that are shared among cells change all the same, and programs that do not know the occupancy grid would see it.
+    """
 
     samples: int | None = None  # aimed at in each step; None: as many as suit the backend
     near: float = 0.0
+    clear: int = 0
 
 
 class PixelCursor:
@@ -208,7 +215,7 @@ def fit_images(
                 field.occupancy.update(field, state.generator)
                 source.box = field.occupancy.occupied_box().cpu()
         with quiet_torch(unless=field.backend.wide):
-            _step(field, source, state, options.samples or field.backend.step_samples, decayed_rate(fraction))
+            _step(field, source, state, options, decayed_rate(fraction))
         state.step += 1
         state.elapsed = time.perf_counter() - started
         if budget.done(state.step, state.elapsed):
@@ -219,20 +226,25 @@ def fit_images(
     yield _report(state, budget)
 
 
-def _step(field: Field, source: PixelSource, state: FitState, aim: int, rate: float) -> None:
+def _step(field: Field, source: PixelSource, state: FitState, options: FitOptions, rate: float) -> None:
     drawn, *values = source.draw(state.rays)
     rays = drawn.to(field.device)
     start, end, wanted, behind = (value.to(field.device) for value in values)
     samples, x, _ = field.occupancy.sample_visible(rays, start, end, MAX_SAMPLES)
     if len(x):
         loss = pixel_loss(field, rays, samples, x, wanted, behind)
-        penalty = field.backend.penalty()
-        total = loss if penalty is None else loss + penalty
+        total = loss
+        if (penalty := field.backend.penalty()) is not None:
+            total = total + penalty
+        if options.clear and field.kind == "density":
+            x = field.occupancy.empty_positions(options.clear, state.generator)
+            total = total + _FOG_WEIGHT * fog_loss(field.geometry(field.features(x), x), empty_log_density(field.space))
         total.backward()
         if state.guard.admits(state.step, state.optimiser.collect()):
             state.optimiser.step(rate * state.guard.rate)
         value = float(loss.detach())
         state.loss = value if state.loss == 0 else 0.98 * state.loss + 0.02 * value
+    aim = options.samples or field.backend.step_samples
     growth = aim * min(1.0, _FIRST_BATCH + step_share(state.step)) / max(1, len(x))
     state.rays = int(min(max(state.rays * min(max(growth, 0.5), 1.5), _MIN_RAYS), _MAX_RAYS))
 

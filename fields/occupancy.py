@@ -85,6 +85,12 @@ class OccupancyGrid(nn.Module):
         jitter = torch.rand(count, 3, generator=generator).to(cells.device)
         return self.cell_positions(chosen, jitter)
 
+    def empty_positions(self, tries: int, generator: torch.Generator) -> Tensor:
+        """Scene positions [N, 3] spread evenly over the empty cells, as many as `tries` random cells are empty."""
+        cell = torch.randint(self.resolution**3, (tries,), generator=generator).to(self.bits.device)
+        cell = cell[(self.bits[cell >> 3] >> (cell & 7).to(torch.uint8)) & 1 == 0]
+        return self.cell_positions(cell, torch.rand(len(cell), 3, generator=generator).to(cell.device))
+
     def occupied_box(self) -> Tensor:
         """Smallest box [2, 3] round the occupied cells, scene units; the field's own bounds if none are."""
         g = self.resolution

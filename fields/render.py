@@ -8,10 +8,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from cuda_ext import composite, quiet_torch
+from cuda_ext import composite, quiet_torch, spherical_harmonics
 from cuda_ext.render_loss import DensityRule, reached, render_loss
 
-from .appearance import ViewMLP
 from .cameras import Cameras, Rays
 from .field import Field
 from .occupancy import FIT_STRIDE
@@ -80,12 +79,12 @@ def render_samples(
 def pixel_loss(field: Field, rays: Rays, samples: Samples, x: Tensor, wanted: Tensor, background: Tensor) -> Tensor:
     """Mean squared error of the rays' colours against `wanted` [R, 3], 0-dim, with gradients."""
     appearance = field.appearance
-    if field.kind != "density" or not isinstance(appearance, ViewMLP):
+    if field.kind != "density":
         return torch.nn.functional.mse_loss(render_samples(field, rays, samples, x, background)[0], wanted)
     rule = DensityRule(MAX_LOG_DENSITY, 1 / field.space.extent, STOP_LIGHT)
     return render_loss(
         field.features(x),
-        appearance.harmonics(rays.view_directions),
+        spherical_harmonics(rays.view_directions, appearance.degree),
         appearance.weights,
         appearance.widths,
         samples.start,

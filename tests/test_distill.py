@@ -12,11 +12,12 @@ from cuda_ext.mlp import split_weights
 from data.procedural import make_capture
 from fields.budget import Budget
 from fields.distill import DistillOptions, DistillState, cameras_around, distill
-from fields.distill.losses import clamped_difference, empty_log_density, visible_range
+from fields.distill.losses import clamped_difference, visible_range
 from fields.distill.rays import RaySource, turned
 from fields.distill.schedule import Schedule
 from fields.field import Field
 from fields.fit import fit_images
+from fields.fog import empty_log_density
 from fields.metrics import psnr
 from fields.progress import Progress
 from fields.render import render_rays, render_view

@@ -50,6 +50,20 @@ def test_a_network_in_halves_is_nearly_the_same(counts: list[int]) -> None:
             assert (a - b).norm() < 0.08 * b.norm()  # a unit near its kink may fall on the other side
 
 
+@pytest.mark.parametrize("counts", [[3], [0, 5, 0], [20, 1, 0, 33, 64] * 20, [0, 0]])
+@pytest.mark.parametrize("degree", [1, 2, 3])
+def test_harmonic_colours_agree_with_the_reference(counts: list[int], degree: int) -> None:
+    features, harmonics, _, *rest = scene(counts)
+    features = torch.randn(len(features), 1 + 3 * degree**2, generator=torch.Generator().manual_seed(1))
+    features.requires_grad_()
+    given = features, harmonics[:, : degree**2].contiguous(), None, (), *rest, RULE
+    loss, expected = render_loss(*given), render_loss_reference(*given)
+    assert loss.item() == pytest.approx(expected.item(), rel=1e-5)
+    if features.shape[0]:
+        (found,), (wanted,) = (torch.autograd.grad(x * 3, features) for x in (loss, expected))
+        assert torch.allclose(found, wanted, rtol=1e-3, atol=1e-5 * float(wanted.abs().max()))
+
+
 def test_samples_behind_a_wall_get_no_gradient() -> None:
     features, harmonics, weights, *rest = scene([10])
     with torch.no_grad():
@@ -65,3 +79,5 @@ def test_shapes_that_do_not_fit_are_named() -> None:
         render_loss(features, harmonics, weights, WIDTHS, start, end, offsets, wanted[:1], behind, RULE)
     with pytest.raises(ValueError, match="widths"):
         render_loss(features[:, :9].contiguous(), harmonics, weights, WIDTHS, start, end, offsets, wanted, behind, RULE)
+    with pytest.raises(ValueError, match="render_loss: 15 coefficients"):
+        render_loss(features, harmonics, None, (), start, end, offsets, wanted, behind, RULE)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import ClassVar
 
 import torch
@@ -20,6 +21,8 @@ from ..appearance import init_weights
 from ..planes import resample_planes, resolution_at
 from .base import Backend
 
+_WEIGHT_RATE = 1e-2
+
 
 @dataclass(frozen=True)
 class TriplaneConfig:
@@ -27,7 +30,7 @@ class TriplaneConfig:
 
     channels: int = 32
     start: int = 64
-    resolution: int = 128
+    resolution: int = 192
     combine: str = "concat"
     hidden: int = 64
     layers: int = 1
@@ -73,7 +76,7 @@ class TriplaneBackend(Backend):
     def parameter_groups(self) -> list[ParameterGroup]:
         return [
             ParameterGroup([self.planes], 1e-2, skip_untouched=True),
-            ParameterGroup([self.weights], 5e-3, decay=1e-6),
+            ParameterGroup([self.weights], _WEIGHT_RATE, matrices=partial(split_weights, widths=self.widths)),
         ]
 
     @torch.no_grad()

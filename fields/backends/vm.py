@@ -27,7 +27,7 @@ class VMConfig(FactoredConfig):
     density: int = 8
     color: int = 16
     start: int = 64
-    resolution: int = 160
+    resolution: int = 240
 
 
 class VMBackend(FactoredBackend):

@@ -16,7 +16,6 @@ from ..volume import Volume
 
 # Opacity of one marching step: below the first it cannot be seen, beyond the second it hides everything.
 FAINT_STEP, SOLID_STEP = 1e-4, 0.98
-FOG = 0.01  # opacity, at most, of a path as long as the box through space that should be empty
 _LEAST_SPREAD = 1e-4  # variance below which features are as good as constant
 _UNSEEN_SHARE = 0.1  # weight of a sample that no light leaves, beside the mean of those that are seen
 
@@ -24,11 +23,6 @@ _UNSEEN_SHARE = 0.1  # weight of a sample that no light leaves, beside the mean 
 def visible_range(space: Space) -> tuple[float, float]:
     """Logarithms of the densities, per scene unit, between which a difference can be seen."""
     return math.log(-math.log1p(-FAINT_STEP) / space.step), math.log(-math.log1p(-SOLID_STEP) / space.step)
-
-
-def empty_log_density(space: Space) -> float:
-    """Log-density, per scene unit, that is as good as nothing even where no occupancy grid hides it."""
-    return math.log(-math.log1p(-FOG) / space.diagonal)
 
 
 def log_density(volume: Volume, geometry: Tensor, density: Tensor) -> Tensor:
@@ -63,8 +57,3 @@ def seen_share(weights: Tensor) -> Tensor:
 def spread(wanted: Tensor) -> Tensor:
     """Standard deviation of features [N, A] over N, in the mean of A, 0-dim: what their errors are measured by."""
     return wanted.var(dim=0, correction=0).mean().clamp_min(_LEAST_SPREAD).sqrt()
-
-
-def fog_loss(log_density: Tensor, empty: float) -> Tensor:
-    """Mean squared excess of log-densities [N] over what is as good as nothing."""
-    return torch.relu(log_density - empty).square().mean() if len(log_density) else log_density.sum()

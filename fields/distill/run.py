@@ -16,14 +16,13 @@ from cuda_ext import quiet_torch
 
 from ..budget import Budget, decayed_rate
 from ..field import Field
+from ..fog import empty_log_density, fog_loss
 from ..progress import Progress
 from ..render import pixel_loss, render_samples
 from ..volume import Volume
 from .distance import distance_loss, distance_pool, hardest_points
 from .losses import (
     clamped_difference,
-    empty_log_density,
-    fog_loss,
     log_density,
     seen_share,
     spread,

@@ -12,10 +12,11 @@ from cuda_ext.march import pack_bits, unpack_bits
 
 from ..appearance import SHColor
 from ..field import Field
+from ..fog import empty_log_density
 from ..occupancy import OccupancyGrid
 from ..volume import Volume
 from ..voxels import grown
-from .losses import empty_log_density, visible_range
+from .losses import visible_range
 
 _FAINT = 0.01  # opacity of one marching step below which a teacher's cells count as empty
 _DIRECTIONS = 32

@@ -15,6 +15,52 @@ namespace {
 constexpr int64_t kGroup = 32;  // rays
 constexpr int64_t kShares = 16; // of the sums over rays: the same for any number of threads
 
+// Without a network, features are the coefficients of each colour [3, D] of the harmonics: what `Step::run` asks of a
+// network's weights and of a block of samples.
+struct Coefficients {
+  struct Shape {
+    int layers = 1, stride[2];
+    int64_t packed_size = 0;
+    void add_up(const std::vector<std::vector<float>>&, float*) const {}
+  } net;
+  int D;
+  Coefficients(int A, int harmonics) : net{1, {padded(A + harmonics), padded(3)}}, D(harmonics) {}
+};
+
+struct HarmonicBlock {
+  std::vector<float> input, output, gradient; // [M, stride]; gradient: of the output, then of the input
+  std::vector<float> next;
+
+  static int rows(int count) { return count; }
+
+  void resize(const Coefficients& shape, int M) {
+    const int* stride = shape.net.stride;
+    input.resize(static_cast<size_t>(M) * stride[0]), output.resize(static_cast<size_t>(M) * stride[1]);
+    gradient.resize(static_cast<size_t>(M) * std::max(stride[0], stride[1])), next.resize(gradient.size());
+  }
+
+  void forward(const Coefficients& shape, int M) {
+    for (int i = 0; i < M; ++i) {
+      const float *row = input.data() + static_cast<int64_t>(i) * shape.net.stride[0], *harmonic = row + 3 * shape.D;
+      float* out = output.data() + static_cast<int64_t>(i) * shape.net.stride[1];
+      std::fill(out, out + shape.net.stride[1], 0.f);
+      for (int c = 0; c < 3; ++c)
+        for (int k = 0; k < shape.D; ++k) out[c] += row[c * shape.D + k] * harmonic[k];
+    }
+  }
+
+  void backward(const Coefficients& shape, int M, float*) {
+    for (int i = 0; i < M; ++i) {
+      const float* harmonic = input.data() + static_cast<int64_t>(i) * shape.net.stride[0] + 3 * shape.D;
+      const float* given = gradient.data() + static_cast<int64_t>(i) * shape.net.stride[1];
+      float* to = next.data() + static_cast<int64_t>(i) * shape.net.stride[0];
+      for (int c = 0; c < 3; ++c)
+        for (int k = 0; k < shape.D; ++k) to[c * shape.D + k] = given[c] * harmonic[k];
+    }
+    std::swap(gradient, next);
+  }
+};
+
 // The samples of a group of rays that light reaches, with everything kept for the way back.
 struct Group {
   std::vector<int64_t> sample;
@@ -61,16 +107,16 @@ struct Step {
     }
   }
 
-  // The colour network's input for the group's samples.
-  void ask(const Group& g, const Network& net, int64_t begin, int64_t last, std::vector<float>& input) const {
+  // What makes colours of the group's samples, in rows of `stride`.
+  void ask(const Group& g, int stride, int64_t begin, int64_t last, std::vector<float>& input) const {
     for (int64_t r = begin; r < last; ++r)
       for (int32_t i = g.first[r - begin]; i < g.first[r - begin + 1]; ++i) {
-        float* row = input.data() + static_cast<int64_t>(i) * net.stride[0];
+        float* row = input.data() + static_cast<int64_t>(i) * stride;
         copy_row(features + g.sample[i] * (1 + A) + 1, A, row);
         copy_row(harmonics + r * D, D, row + A);
-        std::fill(row + A + D, row + net.stride[0], 0.f);
+        std::fill(row + A + D, row + stride, 0.f);
       }
-    std::fill(input.begin() + static_cast<int64_t>(g.sample.size()) * net.stride[0], input.end(), 0.f);
+    std::fill(input.begin() + static_cast<int64_t>(g.sample.size()) * stride, input.end(), 0.f);
   }
 
   // Colours of all samples from the network's output, then the error of every pixel; leaves dLoss/d(output) in
@@ -117,11 +163,11 @@ struct Step {
 
   template <class Block, class Weights>
   double run(Group& g, Block& block, const Weights& weights, float* sum, int64_t begin, int64_t last) const {
-    const Network& net = weights.net;
+    const auto& net = weights.net;
     gather(g, begin, last);
     const int count = static_cast<int>(g.sample.size()), rows = Block::rows(count), out = net.stride[net.layers];
     block.resize(weights, rows);
-    ask(g, net, begin, last, block.input);
+    ask(g, net.stride[0], begin, last, block.input);
     block.forward(weights, rows);
     const double error = compare(g, out, begin, last, block.output, block.gradient);
     std::fill(block.gradient.begin() + static_cast<int64_t>(count) * out,
@@ -157,13 +203,14 @@ void render_loss(const float* features, const float* harmonics, const float* wei
                  int32_t layers, const float* start, const float* end, const int64_t* offsets, const float* wanted,
                  const float* background, int64_t R, int64_t S, int32_t A, float max_log, float scale, float stop,
                  int32_t half, double* loss, float* gfeatures, float* gweights, int32_t threads) {
-  const Step step{features, harmonics, start, end, wanted, background, offsets, A, widths[0] - A, R,
-                  max_log, scale, stop, gfeatures};
+  const int32_t D = layers ? widths[0] - A : A / 3;
+  const Step step{features, harmonics, start, end, wanted, background, offsets, A, D, R, max_log, scale, stop, gfeatures};
   parallel_chunks(S * (1 + A), 1 << 16, threads, [&](int64_t begin, int64_t end_, int) {
     std::fill(gfeatures + begin, gfeatures + end_, 0.f);
   });
-  const double total = half ? step.run_all<HalfBlock>(HalfNetwork(weights, widths, layers), gweights, threads)
-                            : step.run_all<SingleBlock>(SingleNetwork(weights, widths, layers), gweights, threads);
+  const double total = !layers ? step.run_all<HarmonicBlock>(Coefficients(A, D), gweights, threads)
+                       : half  ? step.run_all<HalfBlock>(HalfNetwork(weights, widths, layers), gweights, threads)
+                               : step.run_all<SingleBlock>(SingleNetwork(weights, widths, layers), gweights, threads);
   *loss = total / (3.0 * static_cast<double>(R));
 }
 
