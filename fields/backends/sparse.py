@@ -18,7 +18,7 @@ from .base import Backend, Target
 _EMPTY = -10.0  # log-density where no vertex is
 _PRUNE_BELOW = 0.05  # opacity of a voxel; kept ones keep their neighbours, so thin structures lose nothing
 _MOMENTS = (0.15, 0.3, 0.45, 0.7)  # fractions of a run at which vertices are pruned and voxels halved
-_DENSITY_SCALE, _DISTANCE_SCALE = 5.0, 0.1  # channel 0 per unit of a value: one rate then suits all channels
+_DENSITY_SCALE, _DISTANCE_SCALE = 5.0, 0.2  # channel 0 per unit of a value: one rate then suits all channels
 _RATE = 2.5e-2
 _CORRECTIONS, _POINTS_EACH, _MOST_POINTS = 2, 6, 1 << 18  # of a start in closed form; points for each vertex
 _LEAST_WEIGHT = 0.1  # of a vertex that hardly any point is near
