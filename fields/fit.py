@@ -237,8 +237,7 @@ def _step(field: Field, source: PixelSource, state: FitState, options: FitOption
         if (penalty := field.backend.penalty()) is not None:
             total = total + penalty
         if options.clear and field.kind == "density":
-            x = field.occupancy.empty_positions(options.clear, state.generator)
-            total = total + _FOG_WEIGHT * fog_loss(field.geometry(field.features(x), x), empty_log_density(field.space))
+            total = total + _FOG_WEIGHT * _fog(field, field.occupancy.empty_positions(options.clear, state.generator))
         total.backward()
         if state.guard.admits(state.step, state.optimiser.collect()):
             state.optimiser.step(rate * state.guard.rate)
@@ -247,6 +246,10 @@ def _step(field: Field, source: PixelSource, state: FitState, options: FitOption
     aim = options.samples or field.backend.step_samples
     growth = aim * min(1.0, _FIRST_BATCH + step_share(state.step)) / max(1, len(x))
     state.rays = int(min(max(state.rays * min(max(growth, 0.5), 1.5), _MIN_RAYS), _MAX_RAYS))
+
+
+def _fog(field: Field, x: Tensor) -> Tensor:
+    return fog_loss(field.geometry(field.features(x), x), empty_log_density(field.space))
 
 
 def step_share(step: int) -> float:

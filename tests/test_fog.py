@@ -29,10 +29,6 @@ def _lower_half(field: Field) -> OccupancyGrid:
     return grid
 
 
-def _excess(field: Field, x: torch.Tensor) -> float:
-    return float(fog_loss(field.geometry(field.features(x), x), empty_log_density(field.space)))
-
-
 def test_empty_positions_lie_in_empty_cells_all_over(capture: Capture) -> None:
     field = Field.create("hash", Space(capture.bounds), preset="tiny")
     grid = _lower_half(field)
@@ -48,18 +44,22 @@ def test_empty_positions_lie_in_empty_cells_all_over(capture: Capture) -> None:
 @pytest.mark.parametrize("kind", ["density", "sdf"])
 def test_a_fit_that_clears_takes_fog_out_of_empty_cells(capture: Capture, kind: Kind) -> None:
     """Of densities; signed distances have none to take out."""
-    before, left = _fitted(capture, kind, 0), _fitted(capture, kind, 1024)
+    (before, rays), (left, rays_beside) = _fitted(capture, kind, 0), _fitted(capture, kind, 1024)
     assert left == before if kind == "sdf" else left < 0.7 * before
+    assert rays_beside < 2 * rays, "steps are as large as without"
 
 
-def _fitted(capture: Capture, kind: Kind, clear: int) -> float:
-    """What a few steps leave in empty cells: log-density beyond nothing, or distance."""
+def _fitted(capture: Capture, kind: Kind, clear: int) -> tuple[float, int]:
+    """What a few steps leave in empty cells (log-density beyond nothing, or distance), and the rays of the last."""
     field = Field.create("vm", Space(capture.bounds), kind, preset="tiny")
     grid = _lower_half(field)
     x = grid.empty_positions(2048, torch.Generator().manual_seed(1))
     grid.remember(field)
-    options = FitOptions(near=capture.near, clear=clear)
-    for _ in fit_images(field, capture, Budget(steps=31), state=FitState(field, 0), options=options):
+    state, options = FitState(field, 0), FitOptions(near=capture.near, clear=clear)
+    for _ in fit_images(field, capture, Budget(steps=31), state=state, options=options):
         pass
     with torch.no_grad():
-        return _excess(field, x) if kind == "density" else float(field.geometry(field.features(x), x).abs().mean())
+        geometry = field.geometry(field.features(x), x)
+    if kind == "density":
+        return float(fog_loss(geometry, empty_log_density(field.space))), state.rays
+    return float(geometry.abs().mean()), state.rays
