@@ -44,7 +44,7 @@ def test_empty_positions_lie_in_empty_cells_all_over(capture: Capture) -> None:
 @pytest.mark.parametrize("kind", ["density", "sdf"])
 def test_a_fit_that_clears_takes_fog_out_of_empty_cells(capture: Capture, kind: Kind) -> None:
     """Of densities; signed distances have none to take out."""
-    (before, rays), (left, rays_beside) = _fitted(capture, kind, 0), _fitted(capture, kind, 1024)
+    (before, rays), (left, rays_beside) = _fitted(capture, kind, 0), _fitted(capture, kind, 4096)
     assert left == before if kind == "sdf" else left < 0.7 * before
     assert rays_beside < 2 * rays, "steps are as large as without"
 
