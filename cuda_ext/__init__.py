@@ -12,6 +12,7 @@ from .march import MarchSpace, march
 from .mlp import mlp, weight_count
 from .muon import Muon
 from .planes import line_lookup, triplane_lookup
+from .products import product_lookup
 from .sparse import SparseIndex, sparse_lookup
 
 __all__ = [
@@ -27,6 +28,7 @@ __all__ = [
     "line_lookup",
     "march",
     "mlp",
+    "product_lookup",
     "quiet_torch",
     "reference_only",
     "sparse_lookup",

@@ -108,6 +108,8 @@ std::string choose() {
   m.def("plane_lookup_forward", face(&fs::isa::plane_lookup_forward));                                                 \
   m.def("plane_lookup_backward", face(&fs::isa::plane_lookup_backward));                                               \
   m.def("plane_lookup_backward_backward", face(&fs::isa::plane_lookup_backward_backward));                             \
+  m.def("product_lookup_forward", face(&fs::isa::product_lookup_forward));                                             \
+  m.def("product_lookup_backward", face(&fs::isa::product_lookup_backward));                                           \
   m.def("sparse_lookup_forward", face(&fs::isa::sparse_lookup_forward));                                               \
   m.def("sparse_lookup_backward", face(&fs::isa::sparse_lookup_backward));                                             \
   m.def("sparse_lookup_backward_backward", face(&fs::isa::sparse_lookup_backward_backward));                           \

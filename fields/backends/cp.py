@@ -9,7 +9,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from cuda_ext import Adam, line_lookup
+from cuda_ext import Adam, product_lookup
 
 from ..lowrank import Lines, factors_of
 from ..planes import resample_lines
@@ -53,9 +53,7 @@ class CPBackend(FactoredBackend):
 
     def features(self, u: Tensor) -> Tensor:
         """Features [N, 1 + A] at u [N, 3]."""
-        z, y, x = line_lookup(self.lines, u, self._sink).unbind(1)
-        products = z * y * x  # [N, density + color]
-        return self._projected(products)
+        return self._projected(product_lookup(self.lines, u, line_sink=self._sink))  # of [N, density + color]
 
     @torch.no_grad()
     def begin_from(self, target: Target, cells: Tensor) -> str:

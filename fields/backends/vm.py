@@ -9,7 +9,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from cuda_ext import Adam, line_lookup, triplane_lookup
+from cuda_ext import Adam, product_lookup
 
 from ..lowrank import PlanesAndLines, factors_of
 from ..planes import resample_lines, resample_planes
@@ -53,10 +53,8 @@ class VMBackend(FactoredBackend):
 
     def features(self, u: Tensor) -> Tensor:
         """Features [N, 1 + A] at u [N, 3]."""
-        plane = triplane_lookup(self.planes, u, self._sinks[0])
-        line = line_lookup(self.lines, u, self._sinks[1])
-        products = (plane * line).flatten(1)  # [N, 3 * (density + color)]
-        return self._projected(products)
+        products = product_lookup(self.lines, u, self.planes, *self._sinks)  # [N, 3, density + color]
+        return self._projected(products.flatten(1))
 
     def factors(self) -> list[nn.Parameter]:
         return [self.planes, self.lines]
@@ -96,7 +94,7 @@ class VMBackend(FactoredBackend):
     def attach(self, optimiser: Adam | None) -> None:
         self._sinks = (None, None)
         if optimiser:
-            self._sinks = optimiser.gradient(self.planes), optimiser.gradient(self.lines)
+            self._sinks = optimiser.gradient(self.lines), optimiser.gradient(self.planes)
 
     def _resample(self, size: int) -> None:
         self.planes = nn.Parameter(resample_planes(self.planes, size))
