@@ -123,7 +123,7 @@ def by_reference(call: Callable[[], object]) -> Callable[[], object]:
 
 
 def hash_grid_entries(bench: Bench, size: int, grid: HashGrid, tcnn: ModuleType | None) -> list[Entry]:
-    """Hash grid, values alone and with the table's gradient."""
+    """Hash grid, values alone and with the table's gradient, from a table of floats and, on a GPU, of halves."""
     u, table = bench.random(size, 3), bench.random(grid.entries, grid.features).requires_grad_()
     config = f"N={size} L={grid.levels} F={grid.features} 2^{grid.log2_entries}"
     least = size * (12 + grid.width * 4 * 9)
@@ -138,11 +138,17 @@ def hash_grid_entries(bench: Bench, size: int, grid: HashGrid, tcnn: ModuleType 
         encoding = tcnn.Encoding(3, _tcnn_grid(grid), dtype=torch.float32)
         baseline, weights = "tinycudann fp32", encoding.params
         theirs, both = lambda: encoding(u), with_backward(lambda _: encoding(u), weights)
+    own = {"hash_grid": (_without_graph(lambda: ours(table)), with_backward(ours, table))}
+    alone = _without_graph(theirs)
+    if _has_half(bench):
+        own["hash_grid half"] = _in_half(own["hash_grid"][0]), _in_half(own["hash_grid"][1])
     return [
-        Entry(bench.contest("hash_grid forward", config, _without_graph(lambda: ours(table)), baseline,
-                            _without_graph(theirs)), least, flops),
-        Entry(bench.contest("hash_grid forward+backward", config, with_backward(ours, table), baseline, both),
-              2 * least, 2 * flops),
+        entry
+        for name, (forward, ours_both) in own.items()
+        for entry in (
+            Entry(bench.contest(f"{name} forward", config, forward, baseline, alone), least, flops),
+            Entry(bench.contest(f"{name} forward+backward", config, ours_both, baseline, both), 2 * least, 2 * flops),
+        )
     ]
 
 

@@ -15,11 +15,12 @@ import torch
 from torch import Tensor
 
 from . import with_tinycudann
-from .accelerators import accelerator
+from .accelerators import HALF, accelerator
 from .engine import expect, launch, native_for
 from .lookup import Lookup
 
 _PRIMES = (1, 2654435761, 805459861)
+_HALF_TABLES = ("cuda",)  # devices with kernels for tables of halves
 _ALIGN = 512  # entries: every level starts on its own cache lines
 _LEVEL = np.dtype(
     [("scale", "f4"), ("resolution", "u4"), ("size", "u4"), ("hashed", "u4"), ("offset", "i8")], align=True
@@ -78,6 +79,8 @@ def hash_grid(u: Tensor, table: Tensor, grid: HashGrid, sink: Tensor | None = No
     `table` is [entries, F] float32. With a `sink` of the same shape, the table's gradient is added
     to it in place, and autograd sees none: an optimiser that zeroes as it goes then needs no
     table-sized temporary. Differentiable twice in `u`.
+
+    With `using("half")` a GPU reads the table rounded to halves, where `u` wants no gradient.
     """
     u = expect("hash_grid", "u", u, (-1, 3))
     table = expect("hash_grid", "table", table, (grid.entries, grid.features), u)
@@ -90,7 +93,29 @@ def hash_grid(u: Tensor, table: Tensor, grid: HashGrid, sink: Tensor | None = No
         return with_tinycudann.hash_grid(tcnn, u, table, grid)
     if not native_for(u.device):
         return hash_grid_reference(u, table, grid)
+    if u.device.type in _HALF_TABLES and not u.requires_grad and accelerator(HALF, u) is not None:
+        return _FromHalves.apply(u, table, sink, grid.key)
     return torch.ops.fieldscape.hash_grid(u, table, sink, *grid.key)
+
+
+class _FromHalves(torch.autograd.Function):
+    """Half the traffic; gradients go to the table itself, in single precision."""
+
+    @staticmethod
+    def forward(ctx: Any, u: Tensor, table: Tensor, sink: Tensor | None, key: tuple[Any, ...]) -> Tensor:
+        ctx.save_for_backward(u, table)
+        ctx.sink, ctx.key = sink, key
+        y = u.new_empty(len(u), key[0] * key[1])
+        _launch("hash_grid_half_forward", u, (table.half(),), (y,), *key)
+        return y
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, gy: Tensor) -> tuple[Tensor | None, ...]:
+        u, table = ctx.saved_tensors
+        into = torch.zeros_like(table) if ctx.sink is None else ctx.sink
+        torch.ops.fieldscape.hash_grid_scatter_(u, gy, into, *ctx.key)
+        return None, into if ctx.sink is None else None, None, None
 
 
 def hash_grid_reference(u: Tensor, table: Tensor, grid: HashGrid) -> Tensor:

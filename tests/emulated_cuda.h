@@ -205,6 +205,7 @@ inline int scratch_allocate(void** memory, size_t bytes, void*) {
 }
 inline void scratch_free(void* memory, void*) { std::free(memory); }
 
+inline float value_of_half(uint16_t bits) { return emulated::half_value(bits); }
 inline uint32_t round_to_halves(float low, float high) {
   return emulated::half_bits(low) | emulated::half_bits(high) << 16;
 }

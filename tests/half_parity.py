@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import pytest
 import torch
-from kernel_parity import close, gradients, numbers
+from kernel_parity import GRIDS, close, gradients, numbers, positions
 from torch import Tensor
 
 import cuda_ext
-from cuda_ext import reference_only, using
+from cuda_ext import HashGrid, reference_only, using
 from cuda_ext.mlp import split_weights
 
 NETWORKS = [(3, 16, 1), (32, 64, 64, 16), (27, 128, 100, 3), (5, 7), (1, 1), (40, 33, 64), (16, 16, 16, 16, 16, 4)]
@@ -126,3 +126,36 @@ class HalfParity:
         x, weights, gy = problem(device, (3, 8, 2), 0)
         y, gx, gweights = halves(x, weights, (3, 8, 2), gy)
         assert y.shape == (0, 2) and gx.shape == (0, 3) and not gweights.any()
+
+
+class HalfTableParity:
+    """Tests of a hash grid whose table is read in halves, which GPUs do, on the `device` of the subclass."""
+
+    @pytest.mark.parametrize("grid", GRIDS)
+    def test_a_hash_grid_reads_its_table_in_halves(self, device: torch.device, grid: HashGrid) -> None:
+        u, table = positions(device, 500), numbers(device, grid.entries, grid.features)
+        gy = numbers(device, 500, grid.width, seed=3)
+
+        def values_and_gradient(table: Tensor, sink: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
+            y = cuda_ext.hash_grid(u, leaf := table.clone().requires_grad_(), grid, sink)
+            y.backward(gy)
+            return y.detach(), leaf.grad
+
+        sink = torch.zeros_like(table)
+        with using("half"):
+            y, gradient = values_and_gradient(table)
+            _, nothing = values_and_gradient(table, sink)
+        with reference_only():
+            expected, its_gradient = values_and_gradient(table.half().float())
+            exact, _ = values_and_gradient(table)
+        close(y, expected)
+        close(gradient, its_gradient)
+        close(sink, its_gradient)
+        assert nothing is None and (y - exact).abs().max() > 1e-5
+
+    def test_positions_on_a_hash_grid_get_exact_gradients(self, device: torch.device) -> None:
+        u, table = positions(device, 100), numbers(device, GRIDS[0].entries, 2)
+        slope = gradients(lambda u: cuda_ext.hash_grid(u, table, GRIDS[0]))
+        with using("half"):
+            (actual,) = slope(u)
+        close(actual, slope(u)[0])

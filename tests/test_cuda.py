@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from half_parity import HalfParity, halves, problem
+from half_parity import HalfParity, HalfTableParity, halves, problem
 from kernel_parity import GRIDS, KernelParity, agree, close, gradients, numbers, positions
 
 import cuda_ext
@@ -24,7 +24,7 @@ def device() -> torch.device:
     return torch.device("cuda", torch.cuda.current_device())
 
 
-class TestCuda(KernelParity, HalfParity):
+class TestCuda(KernelParity, HalfParity, HalfTableParity):
     def test_the_module_sees_the_devices_that_torch_sees(self, device: torch.device) -> None:
         assert engine.module("_cuda")[0].device_count() == torch.cuda.device_count()
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 import torch
 from emulation import emulated_kernels, emulation
-from half_parity import HalfParity, halves, problem
+from half_parity import HalfParity, HalfTableParity, halves, problem
 from kernel_parity import KernelParity, composite_all, numbers, packed_rays
 
 import cuda_ext
@@ -23,12 +23,13 @@ def device(monkeypatch: pytest.MonkeyPatch) -> Iterator[torch.device]:
         monkeypatch.setattr(user, "module", lambda name: (kernels, ""))
     monkeypatch.setattr(accelerators, "_DEVICES", ("cpu",))
     monkeypatch.setattr(sys.modules["cuda_ext.mlp"], "_KEEPERS", ("cpu",))
+    monkeypatch.setattr(sys.modules["cuda_ext.hash_grid"], "_HALF_TABLES", ("cpu",))
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     yield torch.device("cpu")
     emulation().emulated_order(0)
 
 
-class TestEmulated(KernelParity, HalfParity):
+class TestEmulated(KernelParity, HalfParity, HalfTableParity):
     def test_results_do_not_depend_on_the_order_of_threads(self, device: torch.device) -> None:
         """A missing barrier would show: threads then read what others have not written yet."""
         widths = (20, 64, 40, 5)

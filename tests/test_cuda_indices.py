@@ -26,6 +26,7 @@ TAIL, BLOCKS = 20, 8  # rows compared, and blocks run: no kernel has less than f
 GRID = HashGrid(16, 2, 6, 4.0, 64.0)
 LEVELS = torch.from_numpy(GRID.table.view(np.uint8).copy())
 TABLE = numbers(CPU, GRID.entries, 2)
+HALVES = TABLE.half()
 WIDTHS = np.asarray([64, 32, 64], dtype=np.int32)
 WEIGHTS = numbers(CPU, weight_count(WIDTHS.tolist())) * 0.2
 PLANES = np.asarray([5, 4, 3, 6, 7, 2], dtype=np.int32)
@@ -49,6 +50,10 @@ class Case:
 
 def hash_forward(k: SimpleNamespace, i: list[int], o: list[int], n: int) -> None:
     k.hash_grid_forward(i[0], TABLE.data_ptr(), LEVELS.data_ptr(), 16, 2, n, o[0], None)
+
+
+def hash_half_forward(k: SimpleNamespace, i: list[int], o: list[int], n: int) -> None:
+    k.hash_grid_half_forward(i[0], HALVES.data_ptr(), LEVELS.data_ptr(), 16, 2, n, o[0], None)
 
 
 def hash_backward(k: SimpleNamespace, i: list[int], o: list[int], n: int) -> None:
@@ -91,6 +96,7 @@ def adam(k: SimpleNamespace, i: list[int], o: list[int], n: int) -> None:
 
 CASES = [
     Case("hash grid", 2**27, [3], [32], hash_forward),
+    Case("hash grid in halves", 2**27, [3], [32], hash_half_forward),
     Case("hash grid backward", 2**27, [3, 32], [3], hash_backward),
     Case("hash grid second order", 2**27, [3, 32, 3], [32, 3], hash_second),
     Case("mlp", 2**27, [64], [64, 32], mlp),

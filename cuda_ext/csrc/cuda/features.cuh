@@ -1,8 +1,8 @@
-// F floats of a table entry at once: one 8- or 16-byte transaction where the width allows.
+// F numbers of a table entry at once: one transaction of up to 16 bytes where the width allows.
 #pragma once
 #include <type_traits>
 
-#include "common.cuh"
+#include "half.cuh"
 
 namespace fs {
 namespace cuda {
@@ -15,6 +15,17 @@ template <int F> struct alignas(kEntryAlignment<F>) Features {
 
 template <int F> __device__ __forceinline__ Features<F> load_features(const float* entry) {
   return *reinterpret_cast<const Features<F>*>(entry);
+}
+
+template <int F> struct alignas(F * sizeof(uint16_t)) Halves {
+  uint16_t v[F];
+};
+
+template <int F> __device__ __forceinline__ Features<F> load_features(const uint16_t* entry) {
+  const Halves<F> halves = *reinterpret_cast<const Halves<F>*>(entry);
+  Features<F> found;
+  for (int f = 0; f < F; ++f) found.v[f] = value_of_half(halves.v[f]);
+  return found;
 }
 
 // Atomic: the order of the additions, and with it the last bit of a sum, differs from run to run.
@@ -31,9 +42,9 @@ template <int F> __device__ __forceinline__ void add_features(float* entry, cons
 }
 
 // Calls body(integral_constant<int, F>) for a table whose entries are aligned to their vectors.
-template <class Body> int with_features(int32_t F, const void* table, const Body& body) {
-  const size_t bytes = F >= 4 ? 16 : F * sizeof(float);
-  if (table && !aligned(table, bytes)) return cudaErrorMisalignedAddress;
+template <class T, class Body> int with_features(int32_t F, const T* table, const Body& body) {
+  const size_t bytes = F * sizeof(T);
+  if (table && !aligned(table, bytes < 16 ? bytes : 16)) return cudaErrorMisalignedAddress;
   switch (F) {
   case 1: return body(std::integral_constant<int, 1>{});
   case 2: return body(std::integral_constant<int, 2>{});

@@ -19,6 +19,8 @@ FS_BOTH float within_half(float v) {
 
 #if defined(__CUDACC__)
 
+__device__ __forceinline__ float value_of_half(uint16_t bits) { return __half2float(__ushort_as_half(bits)); }
+
 // Two halves in a register, the first one in the low bits.
 __device__ __forceinline__ uint32_t round_to_halves(float low, float high) {
   const __half2 both = __floats2half2_rn(low, high);

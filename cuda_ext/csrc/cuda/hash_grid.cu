@@ -3,7 +3,7 @@
 // A thread serves one point and kGroup levels, so that it writes or reads one whole 32-byte sector of the
 // features [N, L*F]. Blocks run group by group: the tables of a group (16 MiB at 2^19 entries of two
 // features) stay in L2 while all points pass. Each point and level gathers 8 entries, 8 * 32 B of L2 traffic
-// against F * 4 B of result: L2 bandwidth is the bound.
+// against F * 4 B of result: L2 bandwidth is the bound. Tables of halves take half of its room.
 #include "cell.cuh"
 #include "features.cuh"
 #include "scatter.cuh"
@@ -14,7 +14,8 @@ namespace {
 
 template <int F> constexpr int kGroup = 8 / F; // levels of one thread
 
-template <int F> __device__ __forceinline__ void interpolate(const float* u, const float* table, const HashLevel& v, float* y) {
+template <int F, class T>
+__device__ __forceinline__ void interpolate(const float* u, const T* table, const HashLevel& v, float* y) {
   const Cell cell(u, v.scale);
   const Strides strides(v);
   for (int f = 0; f < F; ++f) y[f] = 0;
@@ -25,9 +26,9 @@ template <int F> __device__ __forceinline__ void interpolate(const float* u, con
   }
 }
 
-template <int F>
+template <int F, class T>
 __global__ void __launch_bounds__(kThreads)
-forward(const float* __restrict__ u, const float* __restrict__ table, const HashLevel* __restrict__ levels, int L,
+forward(const float* __restrict__ u, const T* __restrict__ table, const HashLevel* __restrict__ levels, int L,
         int64_t N, bool vectors, float* __restrict__ y) {
   const int64_t i = thread_index();
   if (i >= N) return;
@@ -72,6 +73,17 @@ position_gradient(const float* __restrict__ u, const float* __restrict__ table, 
   for (int k = 0; k < 3; ++k) gu[3 * i + k] = total[k];
 }
 
+template <class T>
+int features_at(const float* u, const T* table, const HashLevel* levels, int L, int F, int64_t N, float* y,
+                void* stream) {
+  return with_features(F, table, [&](auto width) {
+    constexpr int f = width();
+    const bool vectors = L * f % 4 == 0 && aligned(y, 16);
+    return run(forward<f, T>, dim3(blocks_for(N, kThreads), blocks_for(L, kGroup<f>)), kThreads, stream, u, table, levels,
+               L, N, vectors, y);
+  });
+}
+
 } // namespace
 } // namespace cuda
 
@@ -79,12 +91,12 @@ using namespace cuda;
 
 extern "C" int hash_grid_forward(const float* u, const float* table, const HashLevel* levels, int32_t L, int32_t F,
                                  int64_t N, float* y, void* stream) {
-  return with_features(F, table, [&](auto width) {
-    constexpr int f = width();
-    const bool vectors = L * f % 4 == 0 && aligned(y, 16);
-    return run(forward<f>, dim3(blocks_for(N, kThreads), blocks_for(L, kGroup<f>)), kThreads, stream, u, table, levels,
-               L, N, vectors, y);
-  });
+  return features_at(u, table, levels, L, F, N, y, stream);
+}
+
+extern "C" int hash_grid_half_forward(const float* u, const uint16_t* table, const HashLevel* levels, int32_t L,
+                                      int32_t F, int64_t N, float* y, void* stream) {
+  return features_at(u, table, levels, L, F, N, y, stream);
 }
 
 extern "C" int hash_grid_backward(const float* u, const float* table, const float* gy, const HashLevel* levels,

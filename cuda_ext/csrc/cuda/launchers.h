@@ -22,6 +22,7 @@ struct Launcher<void(D...), void(A, B, R...)> : Launcher<void(D..., A), void(B, 
 
 #define FS_CUDA_KERNELS(X)                                                                                             \
   X(hash_grid_forward)                                                                                                 \
+  X(hash_grid_half_forward)                                                                                            \
   X(hash_grid_backward)                                                                                                \
   X(hash_grid_backward_backward)                                                                                       \
   X(mlp_forward)                                                                                                       \
