@@ -6,8 +6,11 @@ Achlioptas et al. 2018 and Yang et al. 2019 (PointFlow), section 5.1: minimum ma
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import os
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from scipy.spatial import cKDTree
@@ -21,16 +24,23 @@ Clouds = Sequence[np.ndarray]  # [P, 3] each
 def chamfer_matrix(first: Clouds, second: Clouds) -> np.ndarray:
     """D [len(first), len(second)]: mean squared distance to the nearest point, both directions summed."""
     ours, theirs = [cKDTree(cloud) for cloud in first], [cKDTree(cloud) for cloud in second]
-    return np.array([[_chamfer(a, b) for b in theirs] for a in ours]).reshape(len(ours), len(theirs))
+    return np.array(_rows(lambda a: [_chamfer(a, b) for b in theirs], ours)).reshape(len(ours), len(theirs))
 
 
 def self_matrix(clouds: Clouds) -> np.ndarray:
     """`chamfer_matrix` of clouds with themselves, with infinity on the diagonal."""
     trees = [cKDTree(cloud) for cloud in clouds]
     found = np.full((len(trees), len(trees)), np.inf)
-    for i, j in zip(*np.triu_indices(len(trees), 1), strict=True):
-        found[i, j] = found[j, i] = _chamfer(trees[i], trees[j])
+    later = _rows(lambda i: [_chamfer(trees[i], tree) for tree in trees[i + 1 :]], range(len(trees)))
+    for i, row in enumerate(later):
+        found[i, i + 1 :] = found[i + 1 :, i] = row
     return found
+
+
+def _rows(row: Callable[[Any], list[float]], given: Sequence[Any]) -> list[list[float]]:
+    """A row for each of those given. Searching trees leaves Python alone, so that threads share the work."""
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        return list(pool.map(row, given))
 
 
 def _chamfer(a: cKDTree, b: cKDTree) -> float:

@@ -9,9 +9,11 @@ from typing import Any
 
 import torch
 
+from cuda_ext.accelerators import using
 from fields.budget import Budget
 from fields.cameras import Cameras
 from fields.distill import DistillOptions, distill
+from fields.engines import AUTO, engines_for
 from fields.field import Field
 from fields.fit import fit_images
 from fields.metrics import psnr
@@ -67,7 +69,8 @@ def study_steps(settings: MatrixSettings, out: Path) -> Generator[Progress, None
                     work = fit_images(made, capture, budget, seed=settings.seed)
                 else:
                     work = distill(taught_by.field, made, budget, options=chosen[name])
-                curve = yield from _curve(made, work, capture, f"{name}, {teacher} to {student}")
+                with using(*engines_for(AUTO, made, taught_by.field)):  # as the commands do
+                    curve = yield from _curve(made, work, capture, f"{name}, {teacher} to {student}")
                 write_json(file, {"from": teacher, "to": student, "name": name, "curve": curve})
             rows.append(read_json(file))
     return _with_ratios(rows)
