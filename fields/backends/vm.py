@@ -16,7 +16,7 @@ from ..planes import resample_lines, resample_planes
 from .base import Backend, Target
 from .factored import FactoredBackend, FactoredConfig
 
-_FINEST_FIT = 160  # vertices along an axis that a start in closed form looks at, at most
+_FINEST_FIT = 96  # vertices along an axis that a start in closed form looks at: more take longer than they bring
 _INITIAL = 0.1  # standard deviation of new factors: products start near zero, gradients do not
 
 
