@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from pathlib import Path
 from typing import Any
@@ -16,8 +17,12 @@ import app.bench.study
 import app.comparison
 from app.bench.matrix import all_pairs, read_pairs, verdict
 from app.bench.matrix_table import heat_map, markdown
-from app.bench.study import FULL, SCRATCH, time_to, variants
+from app.bench.study import FULL, SCRATCH, HeldOut, time_to, variants
+from app.source import open_source
 from fields.backends import BACKENDS
+from fields.field import Field
+from fields.render import render_view
+from fields.space import Space
 
 ROW_KEYS = {"name", "config", "ours_s", "baseline", "baseline_s", "ratio", "spread"}
 PSNR_KEYS = {"teacher_psnr", "student_psnr", "scratch_psnr", "vs_teacher_psnr", "gap", "verdict"}
@@ -28,7 +33,7 @@ def few_small_views(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(app.comparison, "_VIEWS", 1)
     monkeypatch.setattr(app.comparison, "_SIDE", 16)
     monkeypatch.setattr(app.bench.matrix, "_VIEWS", 1)
-    monkeypatch.setattr(app.bench.study, "_VIEWS", 1)
+    monkeypatch.setattr(app.bench.study, "_PIXELS", 64)
 
 
 def bench(out: Path, *words: object) -> Any:
@@ -87,6 +92,26 @@ def test_study_leaves_out_one_part_at_a_time(tmp_path: Path, monkeypatch: pytest
     assert all(row.keys() >= ROW_KEYS | {"curve", "psnr"} and row["curve"][-1][1] == 16 for row in rows)
     assert rows[-1]["ratio"] == pytest.approx(1.0) or rows[-1]["ours_s"] < rows[-1]["baseline_s"]
     assert bench(tmp_path, "--study", "--pairs", "hash:mlp").json["rows"] == rows
+
+
+def test_sooner_gives_each_its_own_time_and_leaves_nothing_out(tmp_path: Path) -> None:
+    outcome = bench(tmp_path, "--sooner", "--pairs", "hash:vm", "--time", "8steps", "--scratch", "24steps")
+    assert outcome.code == 0, outcome.err
+    assert [(row["name"], row["curve"][-1][1]) for row in outcome.json["rows"]] == [(FULL, 8), (SCRATCH, 24)]
+    assert (tmp_path / "sooner.md").is_file()
+
+
+def test_the_sample_of_held_out_pixels_agrees_with_whole_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(app.bench.study, "_PIXELS", 20_000)
+    capture = open_source(str(tiny_capture())).require_capture()
+    field = Field.create("hash", Space(capture.bounds), preset="tiny", seed=0)
+    views, background = capture.test, capture.background_value
+    errors = []
+    for index in range(len(views)):
+        picture = render_view(field, views.cameras, index, background=background, near=capture.near)["rgb"]
+        errors.append((picture - views.image(index, background)).square().mean())
+    whole = -10 * math.log10(sum(errors) / len(errors))
+    assert HeldOut(capture).psnr(field) == pytest.approx(whole, abs=0.2)
 
 
 def test_every_variant_of_the_study_differs_from_the_full_method() -> None:

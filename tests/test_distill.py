@@ -71,7 +71,7 @@ def test_same_configuration_is_copied_exactly(teacher: Field, capture: Capture) 
     assert closeness(teacher, student, capture) > 60
 
 
-@pytest.mark.parametrize("name", ["triplane", "mlp"])
+@pytest.mark.parametrize("name", ["triplane", "mlp", "sparse"])
 def test_interrupted_distillation_equals_an_unbroken_one(teacher: Field, capture: Capture, name: str) -> None:
     options, budget = DistillOptions(), Budget(steps=320)
     whole, broken, resumed = (new_field(capture, name) for _ in range(3))
@@ -88,6 +88,14 @@ def test_interrupted_distillation_equals_an_unbroken_one(teacher: Field, capture
         pass
     for key, tensor in whole.state_dict().items():
         assert torch.equal(tensor, resumed.state_dict()[key]), key
+
+
+def test_where_the_start_solves_for_values_only_pixels_are_left(teacher: Field, capture: Capture) -> None:
+    def phases(**options: object) -> set[str]:
+        return {report.phase for report in run(teacher, new_field(capture, "sparse"), 128, **options)}
+
+    assert phases() == {"start", "pixels"}
+    assert "values" in phases(start=False) and phases(levels=("values",)) == {"start", "values"}
 
 
 def test_pixels_alone_are_slower_than_the_progressive_levels(teacher: Field, capture: Capture) -> None:

@@ -18,15 +18,14 @@ from fields.field import Field
 from fields.fit import fit_images
 from fields.metrics import psnr
 from fields.progress import Progress
-from fields.render import render_view
+from fields.render import render_rays
 from fields.safeio import read_json, write_json
 from fields.views import Capture
 
-from ..evaluation import mean_of, spread_index
 from .matrix import MatrixSettings, check_settings, fitted_scene
 
-_VIEWS = 6
-_MARKS = 7  # halvings of the time at which both are looked at
+_PIXELS = 1 << 15  # of all held-out photos: a look must not cost more than what it looks at
+_MARKS = [2.0 ** (-k / 2) for k in range(16, 0, -1)]  # shares of the time after which a field is looked at
 FULL, SCRATCH = "full method", "from scratch on photos"
 
 
@@ -48,10 +47,14 @@ def variants(cameras: Cameras | None, near: float, seed: int) -> dict[str, Disti
     }
 
 
-def study_steps(settings: MatrixSettings, out: Path) -> Generator[Progress, None, list[dict[str, Any]]]:
+def study_steps(
+    settings: MatrixSettings, out: Path, only_full: bool = False
+) -> Generator[Progress, None, list[dict[str, Any]]]:
     """A row for each variant and pair, with its curve on held-out photos; those done before are not done again.
 
-    Curves are lists of (seconds of learning, steps, PSNR); the time of looking does not count.
+    Curves are lists of (seconds of learning, steps, PSNR over a sample of pixels); the time of looking does not
+    count. With `only_full`, nothing is left out: just how much sooner the full method is as good as a fit from
+    scratch.
     """
     check_settings(settings, out)
     rows = []
@@ -59,50 +62,61 @@ def study_steps(settings: MatrixSettings, out: Path) -> Generator[Progress, None
         source, taught_by = yield from fitted_scene(settings, out, teacher)
         capture = source.require_capture()
         chosen = variants(capture.train.cameras, capture.near, settings.seed)
-        for name in (*chosen, SCRATCH):
+        for name in ((FULL, SCRATCH) if only_full else (*chosen, SCRATCH)):
             file = out / "study" / f"{teacher}-{student}-{name.replace(' ', '-')}.json"
             if not file.is_file():
                 made = Field.create(student, taught_by.field.space, preset=settings.preset, seed=settings.seed)
                 made = made.to(settings.device)
-                budget = Budget(*settings.time)
+                budget = Budget(*(settings.scratch if name == SCRATCH else settings.time))
                 if name == SCRATCH:
                     work = fit_images(made, capture, budget, seed=settings.seed)
                 else:
                     work = distill(taught_by.field, made, budget, options=chosen[name])
                 with using(*engines_for(AUTO, made, taught_by.field)):  # as the commands do
-                    curve = yield from _curve(made, work, capture, f"{name}, {teacher} to {student}")
+                    curve = yield from _curve(made, work, budget, capture, f"{name}, {teacher} to {student}")
                 write_json(file, {"from": teacher, "to": student, "name": name, "curve": curve})
             rows.append(read_json(file))
     return _with_ratios(rows)
 
 
 def _curve(
-    field: Field, work: Iterator[Progress], capture: Capture, label: str
+    field: Field, work: Iterator[Progress], budget: Budget, capture: Capture, label: str
 ) -> Generator[Progress, None, list[Any]]:
-    marks = [2.0**-k for k in reversed(range(_MARKS))]
+    marks, look = list(_MARKS), HeldOut(capture)
     curve: list[list[float]] = []
     last = None
     for progress in work:
         last = progress
-        if marks and progress.fraction >= marks[0]:
-            marks = [mark for mark in marks if mark > progress.fraction]
-            curve.append([progress.seconds, progress.step, held_out_psnr(field, capture)])
+        spent = budget.fraction(progress.step, progress.seconds)  # the start's own share of itself does not count
+        if marks and spent >= marks[0]:
+            marks = [mark for mark in marks if mark > spent]
+            curve.append([progress.seconds, progress.step, look.psnr(field)])
         yield replace(progress, phase=label)
     if last is not None and (not curve or curve[-1][1] != last.step):
-        curve.append([last.seconds, last.step, held_out_psnr(field, capture)])
+        curve.append([last.seconds, last.step, look.psnr(field)])
     return curve
 
 
-@torch.no_grad()
-def held_out_psnr(field: Field, capture: Capture) -> float:
-    """Mean PSNR on some test photos."""
-    views = capture.test if len(capture.test) else capture.train
-    rows = []
-    for index in spread_index(len(views), _VIEWS):
-        background = capture.background_value
-        picture = render_view(field, views.cameras, index, background=background, near=capture.near)["rgb"].cpu()
-        rows.append({"psnr": psnr(picture, views.image(index, background))})
-    return mean_of(rows, "psnr")
+class HeldOut:
+    """Some pixels of the test photos, the same for every look."""
+
+    def __init__(self, capture: Capture) -> None:
+        views = capture.test if len(capture.test) else capture.train
+        generator = torch.Generator().manual_seed(0)
+        pixel = torch.randint(len(views.pixels), (_PIXELS,), generator=generator).sort().values
+        camera = torch.searchsorted(views.starts, pixel, right=True) - 1
+        within = pixel - views.starts[camera]
+        width = views.cameras.size[camera, 0]
+        self._rays = views.cameras.rays(camera, within % width, within // width)
+        rgba = views.pixels[pixel].float() / 255
+        self._background, self._near = capture.background_value, capture.near
+        self._wanted = rgba[:, :3] * rgba[:, 3:] + self._background * (1 - rgba[:, 3:])
+
+    @torch.no_grad()
+    def psnr(self, field: Field) -> float:
+        """PSNR in dB over all of them."""
+        seen = render_rays(field, self._rays.to(field.device), self._background, self._near).color
+        return psnr(seen.clamp(0, 1).cpu(), self._wanted)
 
 
 def _with_ratios(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:

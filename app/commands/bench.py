@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from ..bench.matrix import MatrixSettings
     from ..bench.timing import Contest
 
+Table = Literal["matrix", "study", "sooner"]
 SUBJECTS = ("kernels", "fit", "render", "convert", "scene")
 
 
@@ -56,6 +57,9 @@ def bench(
     study: Annotated[
         bool, typer.Option("--study", help="Instead: what each part of the method brings, and how much sooner.")
     ] = False,
+    sooner: Annotated[
+        bool, typer.Option("--sooner", help="Instead: only how much sooner than --scratch a student is as good.")
+    ] = False,
     seed: Seed = 0,
     device: Device = "auto",
     json_to: JsonTo = None,
@@ -78,7 +82,8 @@ def bench(
     if out is not None and subject == "convert":
         limits = (time, teacher or time, scratch or time)
         settings = _matrix_settings(pairs, kinds, scene, size, preset, limits, seed, device)
-        _convert_table(console, out, study, _finetuned(settings, finetune, study))
+        table: Table = "sooner" if sooner else "study" if study else "matrix"
+        _convert_table(console, out, table, _finetuned(settings, finetune, table))
         return
     from ..bench.timing import measure_all
     from ..hardware import calibration, hardware, versions
@@ -136,7 +141,7 @@ def _matrix_settings(
     )
 
 
-def _finetuned(settings: MatrixSettings, finetune: str | None, study: bool) -> MatrixSettings:
+def _finetuned(settings: MatrixSettings, finetune: str | None, table: Table) -> MatrixSettings:
     """The settings with a finish on photos, where one is wanted.
 
     Raises:
@@ -146,19 +151,19 @@ def _finetuned(settings: MatrixSettings, finetune: str | None, study: bool) -> M
 
     if finetune is None:
         return settings
-    if study or names_mesh(settings.scene):
+    if table != "matrix" or names_mesh(settings.scene):
         raise UserError(
             "E-USAGE-FINETUNE",
             "--finetune needs photos, and a table",
-            got="--study" if study else settings.scene,
-            expected="--scene CAPTURE without --study",
+            got=settings.scene if table == "matrix" else f"--{table}",
+            expected="--scene CAPTURE without --study or --sooner",
             fix="leave --finetune out, or choose a capture",
         )
     return replace(settings, finetune=parsing.budget(finetune, "--finetune"))
 
 
-def _convert_table(console: Console, out: str, study: bool, settings: MatrixSettings) -> None:
-    """Run the table (or the study) into its folder: .json and .md, and a heat map of the table."""
+def _convert_table(console: Console, out: str, table: Table, settings: MatrixSettings) -> None:
+    """Run the matrix (or the study) into its folder: .json and .md, and a heat map of the matrix."""
     from fields.safeio import write_bytes, write_json
 
     from ..bench import matrix, matrix_table
@@ -167,13 +172,15 @@ def _convert_table(console: Console, out: str, study: bool, settings: MatrixSett
     from ..outputs import check_folder
 
     folder = check_folder(out, force=True)
-    rows = console.run(parts.study_steps(settings, folder) if study else matrix.matrix_steps(settings, folder))
-    name = "study" if study else "matrix"
+    if table == "matrix":
+        rows = console.run(matrix.matrix_steps(settings, folder))
+    else:
+        rows = console.run(parts.study_steps(settings, folder, only_full=table == "sooner"))
     document = {"hardware": hardware(settings.device), "versions": versions(), "rows": rows}
-    text = parts.markdown(rows) if study else matrix_table.markdown(rows)
-    write_json(folder / f"{name}.json", document)
-    write_bytes(folder / f"{name}.md", text.encode())
-    if not study:
+    text = matrix_table.markdown(rows) if table == "matrix" else parts.markdown(rows)
+    write_json(folder / f"{table}.json", document)
+    write_bytes(folder / f"{table}.md", text.encode())
+    if table == "matrix":
         write_bytes(folder / "matrix.svg", matrix_table.heat_map(rows).encode())
     console.say(text)
     console.finish(document)

@@ -16,7 +16,7 @@ from ..planes import resample_lines
 from .base import Backend, Target
 from .factored import FactoredBackend, FactoredConfig
 
-_FINEST_FIT = 128  # vertices along an axis that a start in closed form looks at, at most
+_FINEST_FIT = 64  # vertices along an axis that a start in closed form looks at, at most
 _INITIAL = 0.2  # standard deviation of channel 0 of a new field
 
 

@@ -57,6 +57,8 @@ class SparseBackend(Backend):
     }
     appearance = "sh"
     feature_space = "log_density+sh27"
+    taught_rate = 0.5
+    values_outright = True
 
     stage: Tensor  # [1] moments that have passed
     draws: Tensor  # [1] seeds the samples of `penalty`

@@ -42,7 +42,7 @@ _MAX_RAYS = 1 << 14
 _RAYS, _VOLUME, _EMPTY, _VALUES = 3 / 8, 1 / 8, 1 / 32, 3 / 16
 # Where distances are taught, rays are for colours only; and how many distances are looked at again.
 _DISTANCES, _RAYS_BESIDE, _AGAIN = 3 / 4, 1 / 4, 3 / 32
-_FOG_WEIGHT = 0.01
+_FOG_WEIGHT = 0.001
 _HOLD = 0.4  # of a run at full rates: a student is right in most places early, and settles from then on
 
 
@@ -107,7 +107,7 @@ def _begin(
     began = time.perf_counter()
     student.backend.attach(None)  # a start may replace parameters
     if options.start:
-        state.start_method = yield from start(teacher, student, state.generator)
+        state.begin_with((yield from start(teacher, student, state.generator)))
     else:
         inherit_occupancy(teacher, student)
         share_appearance(teacher, student)

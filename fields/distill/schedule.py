@@ -27,9 +27,9 @@ class Level:
 
 
 WEIGHTS = {
-    "features": Level(0.05, 0.3, 0.01, 0.0, 0.0),
-    "values": Level(0.12, 0.1, 0.01, 1.0, 0.0),
-    "pixels": Level(1.00, 0.05, 0.005, 0.4, 1.0),
+    "features": Level(0.05, 0.03, 0.001, 0.0, 0.0),
+    "values": Level(0.12, 0.01, 0.001, 0.1, 0.0),
+    "pixels": Level(1.00, 0.017, 0.0017, 0.13, 1.0),
 }
 
 

@@ -45,6 +45,13 @@ class DistillState:
         self.guard.rate = rate
         self.student.backend.attach(self.optimiser)
 
+    def begin_with(self, method: str) -> None:
+        """Note how the student began; where that has solved for densities and colours, only pixels are left."""
+        self.start_method = method
+        student = self.student
+        if method and student.kind == "density" and student.backend.values_outright and "pixels" in self.seconds:
+            self.schedule = Schedule(("pixels",))
+
     def adapt(self, channels: int) -> None:
         """Compare features through a linear map from the student's appearance to `channels` of the teacher's."""
         with torch.random.fork_rng(devices=[]):
@@ -92,10 +99,10 @@ class DistillState:
             state.adapter.load_state_dict(adapter)
         state.optimiser.load_state(part("adam"))
         state.source.load(part("source"))
+        state.begin_with(bytes(tensors["start_method"].tolist()).decode().strip())
         state.schedule.load(part("schedule"))
         state.generator.set_state(tensors["generator"])
         state.hard_points = tensors["hard_points"]
-        state.start_method = bytes(tensors["start_method"].tolist()).decode().strip()
         state.seconds = dict(zip(state.seconds, tensors["seconds"].tolist(), strict=True))
         step, state.elapsed, rays, state.loss, state.psnr, state.guard.rate, shared = tensors["numbers"].tolist()
         state.step, state.rays, state.shared = int(step), int(rays), bool(shared)
