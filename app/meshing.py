@@ -18,6 +18,7 @@ from fields.errors import UserError
 from fields.mesh import (
     Mesh,
     automatic_level,
+    components_where,
     extract_mesh_steps,
     largest_components,
     paint_texture,
@@ -84,6 +85,8 @@ def surface_steps(
     seen = (yield from _seen_surface(volume, bounds, options.resolution, notes)) if robust else None
     if seen is None:
         mesh = yield from _level_set(volume, bounds, options)
+        if volume.kind == "sdf" and options.level in (None, 0.0):  # bubbles, far from where its surface is known to be
+            mesh = components_where(mesh, volume.occupancy.occupied, volume.device)
         return (largest_components(mesh, options.keep) if options.keep > 0 else mesh), _plain_color(volume)
     mesh = yield from extract_mesh_steps(seen.surface, bounds, options.resolution, inside="negative")
     mesh = yield from smooth_steps(mesh)

@@ -13,6 +13,7 @@ from torch import Tensor
 from .mesh_types import Mesh
 
 _TILT = math.radians(30)
+_MOSTLY = 0.5
 
 
 def automatic_level(density: Tensor, step: float) -> float:
@@ -107,16 +108,33 @@ def simplify(mesh: Mesh, faces: int) -> Mesh:
 
 def largest_components(mesh: Mesh, min_fraction: float = 0.01) -> Mesh:
     """Without the connected parts that have less than `min_fraction` of the largest part's area."""
+    part = _parts(mesh)[mesh.faces[:, 0]]
+    area = np.bincount(part, mesh.areas())
+    keep = area[part] >= min_fraction * area.max()
+    return _compact(replace(mesh, faces=mesh.faces[keep]))
+
+
+def components_where(mesh: Mesh, expected: Callable[[Tensor], Tensor], device: torch.device | str = "cpu") -> Mesh:
+    """Without the connected parts most of whose vertices lie where no surface is expected; whole if that is all.
+
+    `expected`: positions [N, 3] to bool [N].
+    """
+    part = _parts(mesh)
+    there = torch.cat([expected(x.to(device)).cpu() for x in torch.from_numpy(mesh.vertices).split(1 << 18)]).numpy()
+    share = np.bincount(part, there) / np.bincount(part)
+    keep = (share >= _MOSTLY)[part[mesh.faces[:, 0]]]
+    return _compact(replace(mesh, faces=mesh.faces[keep])) if keep.any() and not keep.all() else mesh
+
+
+def _parts(mesh: Mesh) -> np.ndarray:
+    """The number of the connected part that each vertex belongs to, [V]."""
     from scipy.sparse import coo_array
     from scipy.sparse.csgraph import connected_components
 
     ends = np.concatenate([mesh.faces[:, :2], mesh.faces[:, 1:]])
     graph = coo_array((np.ones(len(ends), np.int8), ends.T), shape=(len(mesh.vertices),) * 2)
     _, label = connected_components(graph, directed=False)
-    part = label[mesh.faces[:, 0]]
-    area = np.bincount(part, mesh.areas())
-    keep = area[part] >= min_fraction * area.max()
-    return _compact(replace(mesh, faces=mesh.faces[keep]))
+    return np.asarray(label)
 
 
 def _compact(mesh: Mesh) -> Mesh:

@@ -11,6 +11,7 @@ import torch
 import trimesh
 from torch import Tensor
 
+from app.meshing import MeshOptions, mesh_steps
 from cuda_ext import Adam
 from data.distance import distance_volume, mesh_volume
 from data.mesh_metrics import compare_meshes
@@ -26,6 +27,7 @@ from fields.distill.distance import (
     hardest_points,
     slope_points,
     surface_points,
+    uniform_distances,
 )
 from fields.field import Field
 from fields.fit_sdf import SDFOptions, fit_sdf
@@ -100,6 +102,24 @@ def test_mesh_volume_has_the_nearest_surface_color(mesh_teacher: Volume) -> None
     for radius in (0.95 * RADIUS, RADIUS, 1.1 * RADIUS):
         rgb = mesh_teacher.evaluate(radius * x, UP.expand(500, 3)).rgb
         torch.testing.assert_close(rgb, 0.5 + 0.5 * x, atol=0.01, rtol=0)
+
+
+def test_distances_anywhere_in_the_box_are_the_teachers_own(ball_teacher: Volume) -> None:
+    x, sdf = uniform_distances(ball_teacher, 2000, torch.Generator().manual_seed(0))
+    assert bool(ball_teacher.space.contains(x).all()) and x.std(dim=0).min() > 0.2 * float(ball_teacher.space.extent)
+    assert torch.equal(sdf, ball_teacher.evaluate_geometry(x))
+
+
+def test_a_bubble_far_from_the_known_surface_is_not_meshed() -> None:
+    def with_bubble(x: Tensor) -> Tensor:
+        return torch.minimum(ball_sdf(x), (x - torch.tensor([0.8, 0.8, 0.6])).norm(dim=1) - 0.1)
+
+    volume = FunctionVolume(Space(BOUNDS), "sdf", ball_sdf, position_colors)
+    volume.occupancy.rebuild(volume, torch.Generator().manual_seed(0))
+    false = FunctionVolume(Space(BOUNDS), "sdf", with_bubble, position_colors)
+    false.occupancy.bits.copy_(volume.occupancy.bits)
+    _, mesh = run(mesh_steps(false, MeshOptions(resolution=48, color="none")))
+    assert mesh.vertices.max() < RADIUS + 0.05
 
 
 def test_mesh_without_colors_is_grey_and_its_box_holds_it() -> None:

@@ -17,6 +17,7 @@ from fields.glb import linear_from_srgb
 from fields.mesh import (
     Mesh,
     automatic_level,
+    components_where,
     extract_mesh,
     extract_mesh_steps,
     largest_components,
@@ -167,6 +168,19 @@ def test_floaters_are_dropped() -> None:
     _assert_sound(clean)
     assert both.vertices.max() > 0.9 and clean.vertices.max() < 0.72
     assert len(largest_components(both, 1e-6).faces) == len(both.faces)
+
+
+def test_parts_where_no_surface_is_expected_are_dropped() -> None:
+    bubble = torch.tensor([0.75, 0.75, 0.0])
+    both = extract_mesh(
+        lambda x: torch.minimum(_sphere(x, 0.4), (x - bubble).norm(dim=1) - 0.2), BOX, 64, inside="negative"
+    )
+    clean = components_where(both, lambda x: _sphere(x, 0.4).abs() < 0.1)
+    _assert_sound(clean)
+    assert both.vertices.max() > 0.7 and clean.vertices.max() < 0.42
+    whole = torch.ones(1, dtype=torch.bool)
+    for same in (components_where(both, lambda x: whole.expand(len(x))), components_where(both, lambda x: x[:, 0] > 9)):
+        assert len(same.faces) == len(both.faces)
 
 
 @pytest.mark.parametrize("suffix", [".glb", ".ply", ".obj", ".stl"])

@@ -62,7 +62,7 @@ def study_steps(
         source, taught_by = yield from fitted_scene(settings, out, teacher)
         capture = source.require_capture()
         chosen = variants(capture.train.cameras, capture.near, settings.seed)
-        for name in ((FULL, SCRATCH) if only_full else (*chosen, SCRATCH)):
+        for name in (FULL, SCRATCH) if only_full else (*chosen, SCRATCH):
             file = out / "study" / f"{teacher}-{student}-{name.replace(' ', '-')}.json"
             if not file.is_file():
                 made = Field.create(student, taught_by.field.space, preset=settings.preset, seed=settings.seed)

@@ -74,6 +74,14 @@ def distance_points(teacher: Volume, count: int, generator: torch.Generator) -> 
 
 
 @torch.no_grad()
+def uniform_distances(teacher: Volume, count: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """Positions [count, 3] anywhere in the teacher's box, and its distances [count] there."""
+    low, high = _box(teacher)
+    x = low + (high - low) * torch.rand(count, 3, generator=generator).to(low)
+    return x, teacher.evaluate_geometry(x)
+
+
+@torch.no_grad()
 def distance_pool(teacher: Volume, size: int = POOL, seed: int = 0) -> DistancePool:
     """Many `distance_points`, made once: the source of a distillation or of `fields.fit_sdf`."""
     return DistancePool(_surface_of(teacher), teacher.evaluate_geometry, _box(teacher), size, seed)

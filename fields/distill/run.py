@@ -20,7 +20,7 @@ from ..fog import empty_log_density, fog_loss
 from ..progress import Progress
 from ..render import pixel_loss, render_samples
 from ..volume import Volume
-from .distance import distance_loss, distance_pool, hardest_points
+from .distance import distance_loss, distance_pool, hardest_points, uniform_distances
 from .losses import (
     clamped_difference,
     log_density,
@@ -40,8 +40,9 @@ _MAX_RAYS = 1 << 14
 # Of the samples that a step of a fit takes: those of rays here; points in the volume, as rays never see what lies
 # behind a surface; in empty cells; and those whose values are still compared while pixels are.
 _RAYS, _VOLUME, _EMPTY, _VALUES = 3 / 8, 1 / 8, 1 / 32, 3 / 16
-# Where distances are taught, rays are for colours only; and how many distances are looked at again.
-_DISTANCES, _RAYS_BESIDE, _AGAIN = 3 / 4, 1 / 4, 3 / 32
+# Where distances are taught, rays are for colours only. Of the distances, how many are looked at again, and how many
+# are asked for anywhere in the box: between points drawn over and over, a fine grid would be free to make bubbles.
+_DISTANCES, _RAYS_BESIDE, _AGAIN, _ANYWHERE = 3 / 4, 1 / 4, 3 / 32, 1 / 8
 _FOG_WEIGHT = 0.001
 _HOLD = 0.4  # of a run at full rates: a student is right in most places early, and settles from then on
 
@@ -222,12 +223,14 @@ class _Distillation:
         """Distances near the surface and all over the box, some of them where they were most wrong."""
         assert self.distances is not None
         hard, generator = self.state.hard_points, self.state.generator
-        again = self._count(_AGAIN) if len(hard) else 0
-        rows = self.distances.draw(self._count(_DISTANCES) - again, generator)
+        again, anywhere = self._count(_AGAIN) if len(hard) else 0, self._count(_ANYWHERE)
+        rows = self.distances.draw(self._count(_DISTANCES) - again - anywhere, generator)
         if again:
             rows = torch.cat([rows, hard[torch.randint(len(hard), (again,), generator=generator)]])
         x, sdf = self.distances.take(rows)
-        return distance_loss(self.student, x.to(self.student.device), sdf.to(self.student.device))
+        new_x, new_sdf = uniform_distances(self.teacher, anywhere, generator)
+        device = self.student.device
+        return distance_loss(self.student, torch.cat([x, new_x]).to(device), torch.cat([sdf, new_sdf]).to(device))
 
     def _volume_loss(self) -> Tensor:
         """Log-density at uniform points of the occupied cells, and nothing in the empty ones."""
