@@ -232,7 +232,7 @@ def _step(field: Field, source: PixelSource, state: FitState, options: FitOption
     start, end, wanted, behind = (value.to(field.device) for value in values)
     samples, x, _ = field.occupancy.sample_visible(rays, start, end, MAX_SAMPLES)
     if len(x):
-        loss = pixel_loss(field, rays, samples, x, wanted, behind)
+        loss = pixel_loss(field, rays, samples, x, field.features(x), wanted, behind)
         total = loss
         if (penalty := field.backend.penalty()) is not None:
             total = total + penalty

@@ -59,13 +59,12 @@ def march_visible(field: Volume, rays: Rays, jitter: Tensor, near: float) -> tup
 
 
 def render_samples(
-    field: Volume, rays: Rays, samples: Samples, x: Tensor, background: Tensor
+    field: Volume, rays: Rays, samples: Samples, x: Tensor, features: Tensor, background: Tensor
 ) -> tuple[Tensor, Tensor, Tensor, int]:
-    """Colour [R, 3], opacity [R] and depth [R] of rays from given samples, with gradients.
+    """Colour [R, 3], opacity [R] and depth [R] of rays from given samples at x with their features, with gradients.
 
     Samples that no light reaches get neither colour nor gradient; the last value counts the others.
     """
-    features = field.features(x)
     density = field.density_of(features, x)
     seen = reached(density, samples.start, samples.end, samples.offsets, samples.ray, STOP_LIGHT)
     samples = samples.take(seen)
@@ -76,14 +75,19 @@ def render_samples(
     return color, opacity, depth, len(seen)
 
 
-def pixel_loss(field: Field, rays: Rays, samples: Samples, x: Tensor, wanted: Tensor, background: Tensor) -> Tensor:
-    """Mean squared error of the rays' colours against `wanted` [R, 3], 0-dim, with gradients."""
+def pixel_loss(
+    field: Field, rays: Rays, samples: Samples, x: Tensor, features: Tensor, wanted: Tensor, background: Tensor
+) -> Tensor:
+    """Mean squared error of the rays' colours against `wanted` [R, 3], 0-dim, with gradients.
+
+    `features` are those of the samples at x.
+    """
     appearance = field.appearance
     if field.kind != "density":
-        return torch.nn.functional.mse_loss(render_samples(field, rays, samples, x, background)[0], wanted)
+        return torch.nn.functional.mse_loss(render_samples(field, rays, samples, x, features, background)[0], wanted)
     rule = DensityRule(MAX_LOG_DENSITY, 1 / field.space.extent, STOP_LIGHT)
     return render_loss(
-        field.features(x),
+        features,
         spherical_harmonics(rays.view_directions, appearance.degree),
         appearance.weights,
         appearance.widths,

@@ -50,7 +50,7 @@ class MLPBackend(Backend):
         "small": MLPConfig(),
         "paper": MLPConfig(hidden=256, layers=8, skip=4),
     }
-    taught_rate = 2.0
+    taught_rate = 3.0
     step_samples = 1 << 13  # a step through so many weights is dear, and more of them teach more than larger ones
 
     octaves: Tensor

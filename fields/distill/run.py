@@ -7,7 +7,7 @@ Progressive Volume Distillation", section 3, with active learning after "PVD-AL"
 from __future__ import annotations
 
 import time
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 
 import torch
 from torch import Tensor
@@ -38,8 +38,8 @@ REPORT_STEPS = 16
 _REFRESH_STEPS = 128  # between two looks at which cameras are hard
 _MAX_RAYS = 1 << 14
 # Of the samples that a step of a fit takes: those of rays here; points in the volume, as rays never see what lies
-# behind a surface; in empty cells; and those whose values are still compared while pixels are.
-_RAYS, _VOLUME, _EMPTY, _VALUES = 3 / 8, 1 / 8, 1 / 32, 3 / 16
+# behind a surface; and in empty cells.
+_RAYS, _VOLUME, _EMPTY = 3 / 8, 1 / 8, 1 / 32
 # Where distances are taught, rays are for colours only. Of the distances, how many are looked at again, and how many
 # are asked for anywhere in the box: between points drawn over and over, a fine grid would be free to make bubbles.
 _DISTANCES, _RAYS_BESIDE, _AGAIN, _ANYWHERE = 3 / 4, 1 / 4, 3 / 32, 1 / 8
@@ -157,48 +157,44 @@ class _Distillation:
         if not len(said.x):
             return
         behind = torch.rand(len(rays), 3, generator=generator).to(rays.origins.device)
+        x = [said.x, *self._volume_points()]
+        along, *beside = self.student.features(torch.cat(x)).split([len(part) for part in x])
         level = state.schedule.level
-        loss = self._distance_loss() if self.distances else self._volume_loss()
+        loss = self._distance_loss() if self.distances else self._volume_loss(x[1:], beside)
         if level.features or level.geometry or level.color:
-            loss = loss + self._value_loss(said)
+            loss = loss + self._value_loss(said, along)
         if level.pixels:
-            loss = loss + level.pixels * self._pixel_loss(said, behind, plain)
+            loss = loss + level.pixels * self._pixel_loss(said, along, behind, plain)
         loss.backward()  # no penalty of the backend's own: the teacher says what is smooth, everywhere
         if state.guard.admits(state.step, state.optimiser.collect()):
             state.optimiser.step(rate * self._taught_rate * state.guard.rate)
         state.loss = float(loss.detach())
 
-    def _pixel_loss(self, said: Lesson, behind: Tensor, plain: int) -> Tensor:
+    def _pixel_loss(self, said: Lesson, features: Tensor, behind: Tensor, plain: int) -> Tensor:
         wanted = said.over(behind)
         if self.state.step % REPORT_STEPS == 0:
-            self._look_closer(said, wanted, behind, plain)
-        return pixel_loss(self.student, said.rays, said.samples, said.x, wanted, behind)
+            self._look_closer(said, features, wanted, behind, plain)
+        return pixel_loss(self.student, said.rays, said.samples, said.x, features, wanted, behind)
 
     @torch.no_grad()
-    def _look_closer(self, said: Lesson, wanted: Tensor, behind: Tensor, plain: int) -> None:
+    def _look_closer(self, said: Lesson, features: Tensor, wanted: Tensor, behind: Tensor, plain: int) -> None:
         """Which rays are wrong, for those to come; and how close the plain ones are."""
-        seen = render_samples(self.student, said.rays, said.samples, said.x, behind)[0]
+        seen = render_samples(self.student, said.rays, said.samples, said.x, features, behind)[0]
         error = (seen - wanted).square().mean(dim=1)
         self.state.source.tell(said.rays, error)
         value = -10 * float(torch.log10(error[:plain].mean().clamp_min(1e-10)))
         self.state.psnr = value if self.state.psnr == 0 else 0.8 * self.state.psnr + 0.2 * value
 
-    def _value_loss(self, said: Lesson) -> Tensor:
-        """Features, geometry and colours of samples; of some only while whole pixels are compared."""
+    def _value_loss(self, said: Lesson, features: Tensor) -> Tensor:
+        """Features, geometry and colours of the samples along rays."""
         level, student = self.state.schedule.level, self.student
-        index = torch.arange(len(said.x))
-        if level.pixels:
-            index = torch.randint(len(said.x), (self._count(_VALUES),), generator=self.state.generator)
-        index = index.to(said.x.device)
-        x, ray = said.x[index], said.samples.ray[index]
-        share = seen_share(said.weights[index]) if "points" in self.options.active else None
-        features = student.features(x)
-        loss = level.geometry * self._geometry_loss(features, x, said.log_density[index], share)
+        share = seen_share(said.weights) if "points" in self.options.active else None
+        loss = level.geometry * self._geometry_loss(features, said.x, said.log_density, share)
         if level.color:
-            rgb = student.color_of(features, said.rays.view_directions, ray)
-            loss = loss + level.color * weighted((rgb - said.rgb[index]).square().mean(dim=1), share)
+            rgb = student.color_of(features, said.rays.view_directions, said.samples.ray)
+            loss = loss + level.color * weighted((rgb - said.rgb).square().mean(dim=1), share)
         if level.features:
-            loss = loss + level.features * self._feature_loss(features, said.features[index], share)
+            loss = loss + level.features * self._feature_loss(features, said.features, share)
         return loss
 
     def _feature_loss(self, features: Tensor, wanted: Tensor, share: Tensor | None) -> Tensor:
@@ -232,17 +228,24 @@ class _Distillation:
         device = self.student.device
         return distance_loss(self.student, torch.cat([x, new_x]).to(device), torch.cat([sdf, new_sdf]).to(device))
 
-    def _volume_loss(self) -> Tensor:
-        """Log-density at uniform points of the occupied cells, and nothing in the empty ones."""
-        level, student, teacher = self.state.schedule.level, self.student, self.teacher
-        loss = torch.zeros((), device=student.device)
-        if self.options.volume and level.geometry and len(x := self.points.occupied(self._count(_VOLUME))):
+    def _volume_points(self) -> tuple[Tensor, Tensor]:
+        """Uniform positions [N, 3] in the occupied cells and [M, 3] in the empty ones; none where distances rule."""
+        if self.distances:
+            nowhere = torch.zeros(0, 3, device=self.student.device)
+            return nowhere, nowhere
+        occupied = self._count(_VOLUME) if self.options.volume and self.state.schedule.level.geometry else 0
+        return self.points.occupied(occupied), self.points.empty(self._count(_EMPTY))
+
+    def _volume_loss(self, positions: Sequence[Tensor], features: Sequence[Tensor]) -> Tensor:
+        """Log-density at points of the occupied cells, and nothing in the empty ones: `_volume_points`."""
+        student, teacher = self.student, self.teacher
+        loss = _FOG_WEIGHT * fog_loss(student.geometry(features[1], positions[1]), self.empty)
+        x = positions[0]
+        if len(x):
             with torch.no_grad():
                 known = teacher.features(x)
                 wanted = log_density(teacher, teacher.geometry(known, x), teacher.density_of(known, x))
-            loss = loss + level.geometry * self._geometry_loss(student.features(x), x, wanted, None)
-        if len(x := self.points.empty(self._count(_EMPTY))):
-            loss = loss + _FOG_WEIGHT * fog_loss(student.geometry(student.features(x), x), self.empty)
+            loss = loss + self.state.schedule.level.geometry * self._geometry_loss(features[0], x, wanted, None)
         return loss
 
 
