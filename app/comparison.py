@@ -17,6 +17,7 @@ from fields.metrics import psnr, ssim
 from fields.occupancy import OccupancyGrid
 from fields.progress import Progress
 from fields.render import render_rays, render_view
+from fields.sphere_trace import render_sdf_view
 from fields.views import Capture
 from fields.volume import Volume
 
@@ -46,11 +47,15 @@ class Look:
 
 @dataclass(frozen=True)
 class Standpoints:
-    """From where two volumes are compared: views held out from the conversion, and test photos if there are any."""
+    """From where two volumes are compared: views held out from the conversion, and test photos if there are any.
+
+    With `clay`, for distances without colours, views held out show the shaded surface.
+    """
 
     held_out: Shots
     at_photos: Shots | None = None
     photos: tuple[Tensor, ...] = ()
+    clay: bool = False
 
 
 @dataclass(frozen=True)
@@ -72,16 +77,20 @@ class Comparison:
 
 
 def standpoints(
-    teacher: Volume, view: Viewpoint, capture: Capture | None = None, cameras: Cameras | None = None
+    teacher: Volume,
+    view: Viewpoint,
+    capture: Capture | None = None,
+    cameras: Cameras | None = None,
+    clay: bool = False,
 ) -> Standpoints:
     """Where to compare: `cameras` turned a little where rays came from those, or random ones round the scene."""
     held_out = _held_out(teacher, view, cameras)
     if capture is None:
-        return Standpoints(held_out)
+        return Standpoints(held_out, clay=clay)
     views = capture.test if len(capture.test) else capture.train
     index = spread_index(len(views), _VIEWS)
     shots = Shots(views.cameras[index], tuple(views.names[i] for i in index), capture.background_value, capture.near)
-    return Standpoints(held_out, shots, tuple(views.image(i, capture.background_value) for i in index))
+    return Standpoints(held_out, shots, tuple(views.image(i, capture.background_value) for i in index), clay)
 
 
 def _held_out(teacher: Volume, view: Viewpoint, cameras: Cameras | None) -> Shots:
@@ -108,7 +117,7 @@ def compare_volumes(teacher: Volume, student: Field, places: Standpoints) -> Gen
     """Render both everywhere and compare; the comparison is the generator's return value."""
     clock = _Clock()
     total = len(places.held_out) + (len(places.at_photos) if places.at_photos is not None else 0)
-    looks = yield from _looks(teacher, student, places.held_out, (), clock, total)
+    looks = yield from _looks(teacher, student, places.held_out, (), clock, total, places.clay)
     photo_looks: tuple[Look, ...] = ()
     if places.at_photos is not None:
         photo_looks = yield from _looks(teacher, student, places.at_photos, places.photos, clock, total)
@@ -135,14 +144,20 @@ class _Clock:
 
 
 def _looks(
-    teacher: Volume, student: Field, shots: Shots, photos: tuple[Tensor, ...], clock: _Clock, total: int
+    teacher: Volume,
+    student: Field,
+    shots: Shots,
+    photos: tuple[Tensor, ...],
+    clock: _Clock,
+    total: int,
+    clay: bool = False,
 ) -> Generator[Progress, None, tuple[Look, ...]]:
     looks = []
     for index, name in enumerate(shots.names):
         pictures = {}
         for role, volume in (("teacher", teacher), ("student", student)):
             before = time.perf_counter()
-            pictures[role] = render_shot(volume, shots, index)
+            pictures[role] = render_shot(volume, shots, index, clay)
             clock.seconds[role] += time.perf_counter() - before
         looks.append(Look(name, pictures["teacher"], pictures["student"], photos[index] if photos else None))
         clock.done += 1
@@ -151,9 +166,10 @@ def _looks(
     return tuple(looks)
 
 
-def render_shot(volume: Volume, shots: Shots, index: int) -> dict[str, Tensor]:
+def render_shot(volume: Volume, shots: Shots, index: int, clay: bool = False) -> dict[str, Tensor]:
     """`rgb`, `depth` and `opacity` of one shot, on the CPU."""
-    found = render_view(volume, shots.cameras, index, background=shots.background, what=_WHAT, near=shots.near)
+    render = render_sdf_view if clay else render_view
+    found = render(volume, shots.cameras, index, background=shots.background, what=_WHAT, near=shots.near)
     return {key: value.cpu() for key, value in found.items()}
 
 
@@ -210,7 +226,7 @@ def score(
     """PSNR of a third field against the teacher's views, and against the photos, of a comparison made before."""
     close, photos = [], []
     for index, look in enumerate(comparison.looks):
-        close.append(psnr(render_shot(field, places.held_out, index)["rgb"], look.teacher["rgb"]))
+        close.append(psnr(render_shot(field, places.held_out, index, places.clay)["rgb"], look.teacher["rgb"]))
         yield Progress(index + 1, len(comparison.looks), "compare")
     for index, look in enumerate(comparison.photo_looks):
         assert places.at_photos is not None and look.photo is not None

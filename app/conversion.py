@@ -178,11 +178,13 @@ class _Conversion:
     def _standpoints(self) -> Standpoints:
         plan = self.plan
         view = of_capture(plan.company.against) if plan.company.against is not None else plan.teacher.view
-        return standpoints(plan.teacher.volume, view, plan.company.against, plan.cameras)
+        return standpoints(plan.teacher.volume, view, plan.company.against, plan.cameras, clay=plan.clay)
 
     def _store(self, comparison: Comparison) -> Path:
         """The field, with the list of conversions that led to it in its notes."""
         notes = {**self.plan.teacher.notes, "conversions": [*self.plan.teacher.chain, link_of(self.plan, comparison)]}
+        if self.plan.settings.finetune is not None:
+            notes["colors"] = True  # photos have them
         if is_file(self.out):
             save_field(self.student, self.out, notes)
             return self.out
@@ -223,4 +225,6 @@ def baseline_steps(
         )
     plain = replace(options, active=(), volume=False, levels=("pixels",), start=False, target_psnr=None)
     name = "the same student taught at the level of pixels only: no start, no other level, no active sampling"
+    if fresh.kind == "sdf" and not options.colors:
+        name = "the same student taught the same distances: no start, no active sampling"
     return name, distill(target, fresh, budget, options=plain)

@@ -50,12 +50,22 @@ class Plan:
         return identity_of(self.settings, self.teacher.identity, self.cameras)
 
     @property
+    def clay(self) -> bool:
+        """Whether teacher and student are bare shapes."""
+        return not self._colored and self.teacher.volume.kind == self.student.kind == "sdf"
+
+    @property
+    def _colored(self) -> bool:
+        return bool(self.teacher.notes.get("colors", True))
+
+    @property
     def options(self) -> DistillOptions:
         """The whole method."""
         return DistillOptions(
             seed=self.settings.seed,
             cameras=self.cameras,
             near=self.teacher.view.near if self.company.against is None else self.company.against.near,
+            colors=self._colored,
             target_psnr=self.settings.target_psnr,
         )
 

@@ -39,6 +39,12 @@ class Budget:
     def done(self, step: int, elapsed: float) -> bool:
         return self.fraction(step, elapsed) >= 1.0
 
+    def times(self, factor: int) -> Budget:
+        """A budget that many times as large."""
+        return Budget(
+            None if self.seconds is None else factor * self.seconds, None if self.steps is None else factor * self.steps
+        )
+
     def remaining(self, step: int, elapsed: float) -> float:
         """Estimated seconds to go."""
         fraction = self.fraction(step, elapsed)

@@ -146,7 +146,8 @@ def test_mesh_file_teaches_a_distance_field(tmp_path: Path, monkeypatch: pytest.
                   "--out", tmp_path / "ball", "--json")  # fmt: skip
     assert outcome.code == 0, outcome.err
     assert outcome.json["teacher"]["backend"] == "mesh" and outcome.json["student"]["kind"] == "sdf"
-    assert outcome.json["vs_teacher"]["psnr"] > 10
+    assert outcome.json["vs_teacher"]["psnr"] > 17  # of clay, as the mesh has no colours
+    assert "pixels" not in outcome.json["seconds"]
 
 
 def test_density_becomes_distance_with_a_report_of_its_surface(tmp_path: Path) -> None:

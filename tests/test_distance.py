@@ -217,6 +217,23 @@ def test_resumed_teaching_draws_the_same_hard_points(ball_teacher: Volume, monke
     assert all(torch.equal(a, b) for a, b in zip(students[0].parameters(), students[2].parameters(), strict=True))
 
 
+def test_a_shape_without_colors_is_taught_by_points_alone(
+    ball_teacher: Volume, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("fields.distill.run.distance_pool", partial(distance_pool, size=1 << 14))
+    monkeypatch.setattr("fields.distill.run.lesson", None)  # no ray is asked about
+    student = Field.create("triplane", ball_teacher.space, "sdf", preset="tiny")
+    before = [p.clone() for p in student.appearance.parameters()]
+    options = DistillOptions(colors=False, active=("points",))
+    state = DistillState(ball_teacher, student, options)
+    run(distill(ball_teacher, student, Budget(steps=160), options=options, state=state))
+    x = uniform()
+    near = ball_sdf(x).abs() < 0.1
+    assert (student.sdf(x) - ball_sdf(x)).abs()[near].mean() < 0.01
+    assert all(torch.equal(a, b) for a, b in zip(before, student.appearance.parameters(), strict=True))
+    assert set(state.seconds) == {"start", "values"}
+
+
 def test_volume_without_surface_gives_uniform_points() -> None:
     volume = FunctionVolume(Space(BOUNDS), "sdf", lambda x: 1 + x[:, 0] ** 2, position_colors)
     volume.occupancy.bits.zero_()

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,13 +21,16 @@ from fields.metrics import psnr
 from fields.progress import Progress
 from fields.render import render_rays
 from fields.safeio import read_json, write_json
+from fields.samplers import Sampler
 from fields.views import Capture
 
 from .matrix import MatrixSettings, check_settings, fitted_scene
+from .nerf_recipe import nerf_sampler, nerf_steps
 
 _PIXELS = 1 << 15  # of all held-out photos: a look must not cost more than what it looks at
 _MARKS = [2.0 ** (-k / 2) for k in range(16, 0, -1)]  # shares of the time after which a field is looked at
-FULL, SCRATCH = "full method", "from scratch on photos"
+FULL, SCRATCH, RECIPE = "full method", "from scratch on photos", "from scratch as NeRF does"
+_RECIPE_TIME = 30  # of that of a fit from scratch
 
 
 def variants(cameras: Cameras | None, near: float, seed: int) -> dict[str, DistillOptions]:
@@ -54,7 +58,7 @@ def study_steps(
 
     Curves are lists of (seconds of learning, steps, PSNR over a sample of pixels); the time of looking does not
     count. With `only_full`, nothing is left out: just how much sooner the full method is as good as a fit from
-    scratch.
+    scratch; an `mlp` is also fitted in NeRF's own way, for 30 times as long.
     """
     check_settings(settings, out)
     rows = []
@@ -62,27 +66,33 @@ def study_steps(
         source, taught_by = yield from fitted_scene(settings, out, teacher)
         capture = source.require_capture()
         chosen = variants(capture.train.cameras, capture.near, settings.seed)
-        for name in (FULL, SCRATCH) if only_full else (*chosen, SCRATCH):
+        recipe = (RECIPE,) if student == "mlp" else ()
+        for name in (FULL, SCRATCH, *recipe) if only_full else (*chosen, SCRATCH):
             file = out / "study" / f"{teacher}-{student}-{name.replace(' ', '-')}.json"
             if not file.is_file():
                 made = Field.create(student, taught_by.field.space, preset=settings.preset, seed=settings.seed)
                 made = made.to(settings.device)
-                budget = Budget(*(settings.scratch if name == SCRATCH else settings.time))
-                if name == SCRATCH:
+                sampler = None
+                budget = Budget(*(settings.time if name in chosen else settings.scratch))
+                if name in chosen:
+                    work = distill(taught_by.field, made, budget, options=chosen[name])
+                elif name == SCRATCH:
                     work = fit_images(made, capture, budget, seed=settings.seed)
                 else:
-                    work = distill(taught_by.field, made, budget, options=chosen[name])
+                    budget, sampler = budget.times(_RECIPE_TIME), nerf_sampler(made)
+                    work = nerf_steps(made, capture, budget, settings.seed)
+                look = partial(HeldOut(capture).psnr, made, sampler)
                 with using(*engines_for(AUTO, made, taught_by.field)):  # as the commands do
-                    curve = yield from _curve(made, work, budget, capture, f"{name}, {teacher} to {student}")
+                    curve = yield from _curve(look, work, budget, f"{name}, {teacher} to {student}")
                 write_json(file, {"from": teacher, "to": student, "name": name, "curve": curve})
             rows.append(read_json(file))
     return _with_ratios(rows)
 
 
 def _curve(
-    field: Field, work: Iterator[Progress], budget: Budget, capture: Capture, label: str
+    look: Callable[[], float], work: Iterator[Progress], budget: Budget, label: str
 ) -> Generator[Progress, None, list[Any]]:
-    marks, look = list(_MARKS), HeldOut(capture)
+    marks = list(_MARKS)
     curve: list[list[float]] = []
     last = None
     for progress in work:
@@ -90,10 +100,10 @@ def _curve(
         spent = budget.fraction(progress.step, progress.seconds)  # the start's own share of itself does not count
         if marks and spent >= marks[0]:
             marks = [mark for mark in marks if mark > spent]
-            curve.append([progress.seconds, progress.step, look.psnr(field)])
+            curve.append([progress.seconds, progress.step, look()])
         yield replace(progress, phase=label)
     if last is not None and (not curve or curve[-1][1] != last.step):
-        curve.append([last.seconds, last.step, look.psnr(field)])
+        curve.append([last.seconds, last.step, look()])
     return curve
 
 
@@ -113,9 +123,9 @@ class HeldOut:
         self._wanted = rgba[:, :3] * rgba[:, 3:] + self._background * (1 - rgba[:, 3:])
 
     @torch.no_grad()
-    def psnr(self, field: Field) -> float:
-        """PSNR in dB over all of them."""
-        seen = render_rays(field, self._rays.to(field.device), self._background, self._near).color
+    def psnr(self, field: Field, sampler: Sampler | None = None) -> float:
+        """PSNR in dB over all of them; the field is looked at in its occupied cells, or where `sampler` says."""
+        seen = render_rays(field, self._rays.to(field.device), self._background, self._near, sampler=sampler).color
         return psnr(seen.clamp(0, 1).cpu(), self._wanted)
 
 

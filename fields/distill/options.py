@@ -16,7 +16,8 @@ class DistillOptions:
 
     `cameras`: where rays start; None takes random ones round the teacher's occupied space. `active`: what is drawn
     more often where student and teacher differ (PVD-AL). `volume`: also compare at points that rays may never see.
-    `start`: begin in closed form where the student's backend has one. `target_psnr`: end when rays are this close.
+    `start`: begin in closed form where the student's backend has one. `colors`: whether the teacher has any; without,
+    distances are learnt from points alone, no rays are drawn. `target_psnr`: end when rays are this close.
     """
 
     seed: int = 0
@@ -26,6 +27,7 @@ class DistillOptions:
     volume: bool = True
     levels: tuple[str, ...] = LEVELS
     start: bool = True
+    colors: bool = True
     target_psnr: float | None = None
 
     def __post_init__(self) -> None:

@@ -142,11 +142,25 @@ class _Distillation:
 
     def look_for_hard(self) -> None:
         """Where more of the rays and points to come are drawn."""
-        self.state.source.refresh()
+        if self.state.from_rays:
+            self.state.source.refresh()
         if self.distances and "points" in self.options.active:
             self.state.hard_points = hardest_points(self.student, self.distances, self.state.generator)
 
     def step(self, rate: float) -> None:
+        state = self.state
+        loss = self._distance_loss() if self.distances else None
+        if state.from_rays and (told := self._told_by_rays()) is not None:
+            loss = told if loss is None else loss + told
+        if loss is None:
+            return
+        loss.backward()  # no penalty of the backend's own: the teacher says what is smooth, everywhere
+        if state.guard.admits(state.step, state.optimiser.collect()):
+            state.optimiser.step(rate * self._taught_rate * state.guard.rate)
+        state.loss = float(loss.detach())
+
+    def _told_by_rays(self) -> Tensor | None:
+        """What samples of rays, and points beside them, say of a step's student; None where rays meet nothing."""
         state, generator = self.state, self.state.generator
         rays, plain = state.source.draw(state.rays)
         rays = rays.to(self.student.device)
@@ -155,20 +169,17 @@ class _Distillation:
         growth = self._count(_RAYS_BESIDE if self.distances else _RAYS) / max(1, said.marched)
         state.rays = int(min(max(state.rays * min(max(growth, 0.5), 1.5), FIRST_RAYS), _MAX_RAYS))
         if not len(said.x):
-            return
+            return None
         behind = torch.rand(len(rays), 3, generator=generator).to(rays.origins.device)
-        x = [said.x, *self._volume_points()]
-        along, *beside = self.student.features(torch.cat(x)).split([len(part) for part in x])
         level = state.schedule.level
-        loss = self._distance_loss() if self.distances else self._volume_loss(x[1:], beside)
+        x = [said.x] if self.distances else [said.x, *self._volume_points()]
+        along, *beside = self.student.features(torch.cat(x)).split([len(part) for part in x])
+        loss = self._volume_loss(x[1:], beside) if beside else along.new_zeros(())
         if level.features or level.geometry or level.color:
             loss = loss + self._value_loss(said, along)
         if level.pixels:
             loss = loss + level.pixels * self._pixel_loss(said, along, behind, plain)
-        loss.backward()  # no penalty of the backend's own: the teacher says what is smooth, everywhere
-        if state.guard.admits(state.step, state.optimiser.collect()):
-            state.optimiser.step(rate * self._taught_rate * state.guard.rate)
-        state.loss = float(loss.detach())
+        return loss
 
     def _pixel_loss(self, said: Lesson, features: Tensor, behind: Tensor, plain: int) -> Tensor:
         wanted = said.over(behind)
@@ -229,10 +240,7 @@ class _Distillation:
         return distance_loss(self.student, torch.cat([x, new_x]).to(device), torch.cat([sdf, new_sdf]).to(device))
 
     def _volume_points(self) -> tuple[Tensor, Tensor]:
-        """Uniform positions [N, 3] in the occupied cells and [M, 3] in the empty ones; none where distances rule."""
-        if self.distances:
-            nowhere = torch.zeros(0, 3, device=self.student.device)
-            return nowhere, nowhere
+        """Uniform positions [N, 3] in the occupied cells and [M, 3] in the empty ones."""
         occupied = self._count(_VOLUME) if self.options.volume and self.state.schedule.level.geometry else 0
         return self.points.occupied(occupied), self.points.empty(self._count(_EMPTY))
 

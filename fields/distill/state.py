@@ -25,11 +25,14 @@ class DistillState:
         self.student = student
         self.generator = torch.Generator().manual_seed(options.seed)
         self.source = RaySource(teacher, options.cameras, options.active, options.seed + 1)
-        self.schedule = Schedule(options.levels)
+        colors = options.colors or options.target_psnr is not None  # pixels are also what closeness is told by
+        self.from_rays = colors or student.kind == "density"
+        levels = options.levels if self.from_rays else ("values",)
+        self.schedule = Schedule(levels)
         self.step, self.elapsed, self.rays = 0, 0.0, FIRST_RAYS
         self.loss, self.psnr = 0.0, 0.0
         self.start_method = ""
-        self.seconds: dict[str, float] = {"start": 0.0, **dict.fromkeys(options.levels, 0.0)}
+        self.seconds: dict[str, float] = {"start": 0.0, **dict.fromkeys(levels, 0.0)}
         self.shared = False  # features of the two can be compared as they are
         self.adapter: nn.Linear | None = None
         self.hard_points = torch.zeros(0, dtype=torch.int64)  # rows of a pool of distances
@@ -41,12 +44,15 @@ class DistillState:
         if self.adapter is not None:
             groups.append(ParameterGroup(list(self.adapter.parameters()), _ADAPTER_RATE))
         self.optimiser = Muon(groups)
+        if not self.from_rays:  # where nothing gives a gradient, Adam would make full steps of the decay
+            for group in groups:
+                group.decay = 0.0
         self.guard = NaNGuard(self.student, self.optimiser)
         self.guard.rate = rate
         self.student.backend.attach(self.optimiser)
 
     def begin_with(self, method: str) -> None:
-        """Note how the student began; where that has solved for densities and colours, only pixels are left."""
+        """Note how the student began: where that has solved for densities and colours, only pixels are left."""
         self.start_method = method
         student = self.student
         if method and student.kind == "density" and student.backend.values_outright and "pixels" in self.seconds:
