@@ -265,5 +265,5 @@ def _report(state: DistillState, budget: Budget) -> Progress:
         state.elapsed,
         budget.remaining(state.step, state.elapsed),
         state.loss,
-        {"psnr": state.psnr, "rays": float(state.rays)},
+        {"psnr": state.psnr, "rays": float(state.rays)} if state.from_rays else {},
     )
