@@ -29,6 +29,7 @@ from fields.distill.distance import (
     surface_points,
     uniform_distances,
 )
+from fields.errors import UserError
 from fields.field import Field
 from fields.fit_sdf import SDFOptions, fit_sdf
 from fields.function_volume import FunctionVolume
@@ -233,6 +234,13 @@ def test_a_shape_without_colors_is_taught_by_points_alone(
     assert (student.sdf(x) - ball_sdf(x)).abs()[near].mean() < 0.01
     assert all(torch.equal(a, b) for a, b in zip(before, student.appearance.parameters(), strict=True))
     assert set(state.seconds) == {"start", "values"}
+
+
+def test_state_with_other_levels_is_refused(ball_teacher: Volume) -> None:
+    student = Field.create("triplane", ball_teacher.space, "sdf", preset="tiny")
+    kept = DistillState(ball_teacher, student, DistillOptions()).tensors()
+    with pytest.raises(UserError, match=r"E-CKPT-TENSORS.*other levels"):
+        DistillState.restore(ball_teacher, student, DistillOptions(colors=False), kept)
 
 
 def test_volume_without_surface_gives_uniform_points() -> None:

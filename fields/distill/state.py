@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from cuda_ext import Muon, ParameterGroup
 
+from ..errors import UserError
 from ..field import Field
 from ..guard import NaNGuard
 from ..volume import Volume
@@ -90,7 +91,11 @@ class DistillState:
     def restore(
         cls, teacher: Volume, student: Field, options: DistillOptions, tensors: dict[str, Tensor]
     ) -> DistillState:
-        """Continue from `tensors()`; teacher, options and the student's configuration are the same."""
+        """Continue from `tensors()`; teacher, options and the student's configuration are the same.
+
+        Raises:
+            UserError: `E-CKPT-TENSORS` for a state with other levels, as those of other versions may have.
+        """
 
         def part(prefix: str) -> dict[str, Tensor]:
             return {name[len(prefix) + 1 :]: t for name, t in tensors.items() if name.startswith(prefix + ".")}
@@ -106,6 +111,15 @@ class DistillState:
         state.optimiser.load_state(part("adam"))
         state.source.load(part("source"))
         state.begin_with(bytes(tensors["start_method"].tolist()).decode().strip())
+        place = int(tensors["schedule.values"][0])
+        if len(tensors["seconds"]) != len(state.seconds) or place >= len(state.schedule.levels):
+            raise UserError(
+                "E-CKPT-TENSORS",
+                "this state cannot be gone on from",
+                got="other levels",
+                expected="a state saved by this version of the program",
+                fix="convert anew with --force",
+            )
         state.schedule.load(part("schedule"))
         state.generator.set_state(tensors["generator"])
         state.hard_points = tensors["hard_points"]
