@@ -13,11 +13,11 @@ from torch import Tensor
 
 from cuda_ext import quiet_torch
 
-from .budget import Budget, decayed_rate
+from .budget import Budget
 from .field import Field
 from .fit import REPORT_STEPS, FitState
 from .progress import Progress
-from .sdf_loss import eikonal_loss, sdf_loss
+from .sdf_loss import distance_rate, eikonal_loss, sdf_loss
 from .volume import SURFACE_STEPS
 
 
@@ -76,7 +76,7 @@ def fit_sdf(
             state.renew_optimiser()
             _spare_appearance(state)
         with quiet_torch():
-            _step(field, source, state, options, decayed_rate(fraction))
+            _step(field, source, state, options, distance_rate(fraction, hold=0.3))
         state.step += 1
         state.elapsed = time.perf_counter() - started
         if state.step % REPORT_STEPS == 0:

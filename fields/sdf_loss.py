@@ -5,8 +5,18 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from .budget import decayed_rate
 from .sdf_gradient import sdf_gradient
 from .volume import Volume
+
+
+def distance_rate(fraction: float, hold: float) -> float:
+    """Learning-rate factor where distances are learnt: 1 for the first `hold` of the run, then down to nearly nothing.
+
+    The gradient of a relative error is as long beside the wanted distance as far from it, so that a surface comes to
+    rest only as far as steps become short.
+    """
+    return decayed_rate(fraction, hold, last=0.003)
 
 
 def sdf_loss(field: Volume, x: Tensor, sdf: Tensor, tolerance: float) -> Tensor:

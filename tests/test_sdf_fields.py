@@ -111,7 +111,7 @@ def test_surface_on_the_initial_sphere_is_as_smooth_as_any() -> None:
             return x, (x - CENTRE).norm(dim=1) - radius + 0.1 * torch.sin(8 * x[:, 0])
 
     field = new_field()
-    run(field, 150, source=Sphere())
+    run(field, 300, source=Sphere())
     d = torch.nn.functional.normalize(torch.randn(3000, 3, generator=torch.Generator().manual_seed(2)), dim=1)
     x = CENTRE + radius * d
     slope = d.clone()

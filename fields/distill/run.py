@@ -19,6 +19,7 @@ from ..field import Field
 from ..fog import empty_log_density, fog_loss
 from ..progress import Progress
 from ..render import pixel_loss, render_samples
+from ..sdf_loss import distance_rate
 from ..volume import Volume
 from .distance import distance_loss, distance_pool, hardest_points, uniform_distances
 from .losses import (
@@ -89,7 +90,7 @@ def distill(
         if state.step % _REFRESH_STEPS == 0 and state.step > 0:
             job.look_for_hard()
         with quiet_torch(unless=student.wide or teacher.wide):
-            job.step(decayed_rate(fraction, _HOLD))
+            job.step(_rate(student, fraction))
         state.schedule.follow(fraction, state.loss)
         state.step += 1
         spent = time.perf_counter() - began
@@ -117,6 +118,11 @@ def _begin(
         state.adapt(teacher.backend.width - 1)
     state.renew_optimiser()
     state.seconds["start"] = state.elapsed = time.perf_counter() - began
+
+
+def _rate(student: Field, fraction: float) -> float:
+    """Learning-rate factor: distances come to rest slowly, from nearly the first step."""
+    return distance_rate(fraction, hold=0.05) if student.kind == "sdf" else decayed_rate(fraction, _HOLD)
 
 
 def _reached(state: DistillState, options: DistillOptions) -> bool:
