@@ -24,8 +24,8 @@ _INITIAL = 0.2  # standard deviation of channel 0 of a new field
 class CPConfig(FactoredConfig):
     """Components of density and of colour, and the lines' resolution at the start and the end."""
 
-    density: int = 96
-    color: int = 96
+    density: int = 128
+    color: int = 128
     start: int = 96
     resolution: int = 256
 

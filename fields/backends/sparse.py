@@ -31,7 +31,7 @@ class SparseConfig:
 
     start: int = 32
     resolution: int = 256
-    limit: int = 800_000
+    limit: int = 1_000_000
     degree: int = 3
     variation_density: float = 1e-5
     variation_color: float = 1e-4
