@@ -18,7 +18,8 @@ _MOMENTS = "first", "second"
 class ParameterGroup:
     """Parameters with a common rate; `skip_untouched`: entries without a gradient do not move.
 
-    matrices: views of a parameter as the matrices [M, N] that it holds; `Muon` moves those, and they do not decay.
+    decay: of every parameter, added to its gradient; of matrices, the share that a step at rate 1 takes off them.
+    matrices: views of a parameter as the matrices [M, N] that it holds; `Muon` moves those.
     """
 
     parameters: list[Tensor]

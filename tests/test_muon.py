@@ -117,3 +117,17 @@ def test_matrices_of_a_flat_parameter_move_as_if_they_were_apart():
         whole.step()
         single.step()
     torch.testing.assert_close(flat, torch.cat([p.flatten() for p in apart]))
+
+
+def test_matrices_decay_by_a_share_of_their_rate_and_nothing_else_does():
+    """Decoupled: what is taken off does not depend on the gradient, and has no part in the momentum."""
+    kept, faded = _parameters(), _parameters()
+    plain, decaying = (
+        Muon([ParameterGroup(p[:1], 0.02, decay, matrices=rows)]) for p, decay in ((kept, 0.0), (faded, 0.3))
+    )
+    start = kept[0].clone()
+    for p, optimiser in ((kept, plain), (faded, decaying)):
+        optimiser.gradient(p[0]).add_(_gradients(0)[0])
+        optimiser.step(0.5)
+    torch.testing.assert_close(kept[0] - faded[0], 0.02 * 0.5 * 0.3 * start)
+    torch.testing.assert_close(plain.buffers(kept[0])[1], decaying.buffers(faded[0])[1])

@@ -35,6 +35,7 @@ class Backend(nn.Module, ABC):
     feature_space: ClassVar[str] = "log_density+15"
     step_samples: ClassVar[int] = 1 << 14  # of rays, in one step of a fit, at which time is spent best
     taught_rate: ClassVar[float] = 1.0  # of the rates for photos, where densities at points are told: less can go wrong
+    taught_distance_rate: ClassVar[float] = 1.0  # the same, where distances are told
     values_outright: ClassVar[bool] = False  # `begin_from` solves for them: what steps add is closeness of pixels
     wide: bool = False  # most time goes into torch's own matrix products, which then get every thread
 

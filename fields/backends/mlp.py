@@ -18,6 +18,7 @@ from cuda_ext.mlp import MAX_WIDTH, split_weights
 from .base import Backend
 
 _RATE = 5e-3  # of layers up to 128 wide
+_DECAY = 0.3  # without, weights grow with the number of steps, and what they say becomes rough
 _FIRST_DISTANCE = 0.01  # of the usual first weights of channel 0, where it is a distance
 
 
@@ -50,7 +51,7 @@ class MLPBackend(Backend):
         "small": MLPConfig(),
         "paper": MLPConfig(hidden=256, layers=8, skip=4),
     }
-    taught_rate = 3.0
+    taught_rate = taught_distance_rate = 3.0
     step_samples = 1 << 13  # a step through so many weights is dear, and more of them teach more than larger ones
 
     octaves: Tensor
@@ -99,7 +100,7 @@ class MLPBackend(Backend):
     def parameter_groups(self) -> list[ParameterGroup]:
         rate = _RATE * math.sqrt(128 / max(128, self.config.hidden))
         return [
-            ParameterGroup([weights], rate, matrices=partial(split_weights, widths=widths))
+            ParameterGroup([weights], rate, _DECAY, matrices=partial(split_weights, widths=widths))
             for weights, widths in zip(self.parts, self.widths, strict=True)
         ]
 

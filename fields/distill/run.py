@@ -139,7 +139,8 @@ class _Distillation:
         teacher.occupancy.find_walls(teacher, torch.Generator().manual_seed(options.seed))
         self.points = VolumePoints(teacher, state.generator)
         self.distances = distance_pool(teacher, seed=options.seed) if student.kind == "sdf" else None
-        self._taught_rate = student.backend.taught_rate if student.kind == "density" else 1.0
+        backend = student.backend
+        self._taught_rate = backend.taught_rate if student.kind == "density" else backend.taught_distance_rate
         self.range = visible_range(student.space)
         self.empty = empty_log_density(student.space)
 
