@@ -18,8 +18,8 @@ _MOMENTS = "first", "second"
 class ParameterGroup:
     """Parameters with a common rate; `skip_untouched`: entries without a gradient do not move.
 
-    decay: of every parameter, added to its gradient; of matrices, the share that a step at rate 1 takes off them.
-    matrices: views of a parameter as the matrices [M, N] that it holds; `Muon` moves those.
+    matrices: views of a parameter as the matrices [M, N] that it holds; `Muon` moves those, and they do not decay.
+    matrix_decay: but for this share, which a step of `Muon` at rate 1 takes off them.
     """
 
     parameters: list[Tensor]
@@ -27,6 +27,7 @@ class ParameterGroup:
     decay: float = 0.0
     skip_untouched: bool = False
     matrices: Callable[[Tensor], Sequence[Tensor]] | None = None
+    matrix_decay: float = 0.0
 
 
 class Adam:

@@ -23,8 +23,8 @@ class Muon(Adam):
 
     A matrix moves along the semi-orthogonal one that is nearest to its Nesterov momentum. Steps have the size of
     Adam's (Liu et al. 2025, equation 4), so that both take the same rates. As steps do not become smaller with the
-    gradient, weights would grow for as long as they are trained, but for their group's decay (section 2.2 there), which
-    is decoupled (Loshchilov and Hutter 2019).
+    gradient, weights would grow for as long as they are trained, but for the `matrix_decay` of their group (section 2.2
+    there), which is decoupled (Loshchilov and Hutter 2019).
     """
 
     def moment_count(self, group: ParameterGroup) -> int:
@@ -36,7 +36,7 @@ class Muon(Adam):
             return
         alike: dict[torch.Size, list[tuple[Tensor, Tensor]]] = defaultdict(list)
         for p in group.parameters:
-            p.mul_(1 - group.rate * scale * group.decay)
+            p.mul_(1 - group.rate * scale * group.matrix_decay)
             for matrix, ahead in zip(group.matrices(p), group.matrices(self._momentum(p)), strict=True):
                 alike[matrix.shape].append((matrix, ahead))
         for shape, pairs in alike.items():

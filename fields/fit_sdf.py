@@ -108,7 +108,7 @@ def _step(field: Field, source: DistanceSource, state: FitState, options: SDFOpt
 def _spare_appearance(state: FitState) -> None:
     """No weight decay: where nothing else gives a gradient, Adam makes full steps of it, down to zero."""
     for group in state.optimiser.groups:
-        group.decay = group.decay if group.matrices else 0.0
+        group.decay = 0.0
 
 
 @torch.no_grad()

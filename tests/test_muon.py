@@ -123,7 +123,8 @@ def test_matrices_decay_by_a_share_of_their_rate_and_nothing_else_does():
     """Decoupled: what is taken off does not depend on the gradient, and has no part in the momentum."""
     kept, faded = _parameters(), _parameters()
     plain, decaying = (
-        Muon([ParameterGroup(p[:1], 0.02, decay, matrices=rows)]) for p, decay in ((kept, 0.0), (faded, 0.3))
+        Muon([ParameterGroup(p[:1], 0.02, matrices=rows, matrix_decay=decay)])
+        for p, decay in ((kept, 0.0), (faded, 0.3))
     )
     start = kept[0].clone()
     for p, optimiser in ((kept, plain), (faded, decaying)):

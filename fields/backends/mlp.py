@@ -18,7 +18,7 @@ from cuda_ext.mlp import MAX_WIDTH, split_weights
 from .base import Backend
 
 _RATE = 5e-3  # of layers up to 128 wide
-_DECAY = 0.3  # without, weights grow with the number of steps, and what they say becomes rough
+_DECAY = 0.1  # without, weights grow with the number of steps, and what they say becomes rough
 _FIRST_DISTANCE = 0.01  # of the usual first weights of channel 0, where it is a distance
 
 
@@ -100,7 +100,7 @@ class MLPBackend(Backend):
     def parameter_groups(self) -> list[ParameterGroup]:
         rate = _RATE * math.sqrt(128 / max(128, self.config.hidden))
         return [
-            ParameterGroup([weights], rate, _DECAY, matrices=partial(split_weights, widths=widths))
+            ParameterGroup([weights], rate, matrices=partial(split_weights, widths=widths), matrix_decay=_DECAY)
             for weights, widths in zip(self.parts, self.widths, strict=True)
         ]
 

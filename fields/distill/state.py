@@ -47,7 +47,7 @@ class DistillState:
         self.optimiser = Muon(groups)
         if not self.from_rays:  # where nothing gives a gradient, Adam would make full steps of the decay
             for group in groups:
-                group.decay = group.decay if group.matrices else 0.0
+                group.decay = 0.0
         self.guard = NaNGuard(self.student, self.optimiser)
         self.guard.rate = rate
         self.student.backend.attach(self.optimiser)
