@@ -17,6 +17,7 @@ from .backends.base import Backend
 from .space import Space
 from .volume import Kind, Volume
 
+_SMOOTHER = 3.0  # of a network's decay, where what it says is a surface
 _SPHERE_RADIUS = 0.25  # of the box's extent: where a new signed distance field has its surface
 
 
@@ -75,6 +76,8 @@ class Field(Volume):
         """Every trained parameter with its learning rate."""
         groups = [*self.backend.parameter_groups(), *self.appearance.parameter_groups()]
         if self.kind == "sdf":
+            for group in groups:
+                group.matrix_decay *= _SMOOTHER
             groups.append(ParameterGroup([self.log_beta], 1e-3))
         return groups
 
